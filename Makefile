@@ -1,0 +1,43 @@
+PYTHON ?= python3
+VENV ?= .venv
+STAMP := $(VENV)/.core
+STAMP_TEST := $(VENV)/.test
+INPUT ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test lint smoke-wheel clean
+
+help:
+	@echo "make demo             install, draw a few synthetic smears, run on them, show counts beside the truth"
+	@echo "make demo INPUT=DIR   the same on your own slides"
+	@echo "make test             install everything the tests need and run the whole suite"
+	@echo "make lint             ruff, mypy --strict, the layering contracts"
+	@echo "make clean            remove what the above made"
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("pbsbatch needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(STAMP_TEST): $(STAMP) pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+demo: $(STAMP)
+	@$(VENV)/bin/python -m benchmarks.demo $(if $(INPUT),--input "$(INPUT)")
+
+lint: $(STAMP_TEST)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	PYTHONPATH=kernels $(VENV)/bin/lint-imports
+
+smoke-wheel: $(STAMP_TEST)
+	VENV=$(VENV) bash .ci/smoke-wheel
+
+test: lint smoke-wheel
+	$(VENV)/bin/python -m pytest
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-slides demo-results

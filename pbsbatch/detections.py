@@ -1,0 +1,93 @@
+"""Detections: the cells of one or many tiles as a frozen struct of arrays, in level-0 pixels.
+
+A mask is packed bits inside an integer window: row-major over the window's h * w pixels, most
+significant bit first, each mask starting on a new byte. Masks lie one behind the other in `bits`;
+mask i is bits[offsets[i]:offsets[i + 1]].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NEAR_BORDER", "OWNED", "Detections"]
+
+OWNED = 1
+"""flags bit: the centre lies in the core of the tile that saw the cell."""
+NEAR_BORDER = 2
+"""flags bit: the centre lies within the seam band around that core's border."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """N cells. Law: every array has length N; offsets has N + 1; nothing is written after creation."""
+
+    boxes: NDArray[np.float32]  # (N, 4) x0, y0, x1, y1 in level-0 px
+    scores: NDArray[np.float32]  # (N,) 0..1
+    classes: NDArray[np.uint8]  # (N,) index into the model's class names
+    tiles: NDArray[np.int32]  # (N,) index of the tile that saw the cell
+    flags: NDArray[np.uint8]  # (N,) OWNED | NEAR_BORDER
+    windows: NDArray[np.int32]  # (N, 4) x, y, w, h of the mask window in level-0 px
+    offsets: NDArray[np.int64]  # (N + 1,) byte offsets into bits
+    bits: NDArray[np.uint8]  # packed mask bits
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        shapes = {
+            "boxes": (n, 4), "scores": (n,), "classes": (n,), "tiles": (n,),
+            "flags": (n,), "windows": (n, 4), "offsets": (n + 1,), "bits": (int(self.offsets[-1]),),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"Detections.{name} has shape {getattr(self, name).shape}, expected {shape}")
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """Return no cells."""
+        return cls(
+            boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), classes=np.zeros(0, np.uint8),
+            tiles=np.zeros(0, np.int32), flags=np.zeros(0, np.uint8), windows=np.zeros((0, 4), np.int32),
+            offsets=np.zeros(1, np.int64), bits=np.zeros(0, np.uint8),
+        )  # fmt: skip
+
+    @classmethod
+    def concat(cls, parts: Sequence[Detections]) -> Detections:
+        """Return the cells of all parts, in the order given."""
+        if not parts:
+            return cls.empty()
+        arrays = {
+            f.name: np.concatenate([getattr(p, f.name) for p in parts])
+            for f in fields(cls)
+            if f.name != "offsets"
+        }
+        sizes = np.concatenate([np.diff(p.offsets) for p in parts])
+        return cls(offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), **arrays)
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Detections:
+        """Return the chosen cells, in the order of index; a boolean mask keeps the present order."""
+        rows = np.flatnonzero(index) if index.dtype == np.bool_ else np.asarray(index, np.int64)
+        sizes = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        source = np.repeat(self.offsets[rows] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        return Detections(
+            boxes=self.boxes[rows], scores=self.scores[rows], classes=self.classes[rows], tiles=self.tiles[rows],
+            flags=self.flags[rows], windows=self.windows[rows], offsets=offsets, bits=self.bits[source],
+        )  # fmt: skip
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Return (N, 2) box centres as (x, y)."""
+        b = self.boxes.astype(np.float64)
+        return np.stack([(b[:, 0] + b[:, 2]) / 2, (b[:, 1] + b[:, 3]) / 2], axis=1)
+
+    def mask(self, i: int) -> NDArray[np.bool_]:
+        """Return mask i as a boolean array of its window's (h, w)."""
+        w, h = int(self.windows[i, 2]), int(self.windows[i, 3])
+        flat = np.unpackbits(self.bits[self.offsets[i] : self.offsets[i + 1]], count=w * h)
+        return flat.reshape(h, w).astype(np.bool_)

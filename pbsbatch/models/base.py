@@ -1,0 +1,60 @@
+"""What a model is: what it needs of the plan, how it calibrates on a slide, and how raw output becomes cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.slides.base import Slide
+
+__all__ = ["Calibration", "Found", "Model", "ModelSpec", "Raw"]
+
+Raw = Mapping[str, NDArray[np.generic]]
+"""What an engine returns for a batch: named arrays, first axis the batch slot."""
+
+Calibration = Mapping[str, float]
+"""What a model learnt about one slide before its tiles are read; small and JSON-able."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The facts about a model that planning, resuming and results need."""
+
+    name: str
+    version: str
+    digest: str  # sha256 of what decides its results; part of the resume key
+    classes: tuple[str, ...]  # index = Detections.classes; counts are reported by these names
+    work_mpp: float  # um per work pixel
+    max_cell_um: float  # the largest cell it can emit
+    context_px: int  # work pixels around a cell that its result may depend on
+    engine: str  # the engine it runs on when none is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The cells of one tile in the work pixels of that tile (0, 0 = top left of tile.read)."""
+
+    boxes: NDArray[np.float32]  # (N, 4) x0, y0, x1, y1
+    scores: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+    windows: NDArray[np.int32]  # (N, 4) x, y, w, h of each mask's window
+    masks: tuple[NDArray[np.bool_], ...]  # one (h, w) array per cell
+
+
+class Model(Protocol):
+    """What an engine runs. Picklable: workers load it once."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def calibrate(self, slide: Slide, scale: float) -> Calibration:
+        """Learn what decoding needs from the slide alone, never from its tiles, so that tiling cannot matter."""
+        ...
+
+    def decode(self, raw: Raw, slot: int, calibration: Calibration) -> Found:
+        """Turn one slot of a batch's raw output into cells."""
+        ...
