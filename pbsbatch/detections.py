@@ -62,9 +62,7 @@ class Detections:
         if not parts:
             return cls.empty()
         arrays = {
-            f.name: np.concatenate([getattr(p, f.name) for p in parts])
-            for f in fields(cls)
-            if f.name != "offsets"
+            f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls) if f.name != "offsets"
         }
         sizes = np.concatenate([np.diff(p.offsets) for p in parts])
         return cls(offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), **arrays)

@@ -1,0 +1,62 @@
+"""Pack cell masks from the work grid into bits on the level-0 grid.
+
+Law: level-0 pixel X carries the work pixel that its centre lies in, floor((X + 0.5) / scale); so the
+result depends on absolute positions alone, and neighbouring tiles pack a shared cell identically.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["pack_scaled"]
+
+
+def pack_scaled(
+    masks: Sequence[NDArray[np.bool_]], windows: NDArray[np.int64], scale: float, width: int, height: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+    """Return level-0 windows (N, 4), byte offsets (N + 1) and bits of masks whose work-grid windows are given.
+
+    Windows are cut off at the slide's width and height; a mask wholly outside becomes an empty window.
+    """
+    if len(masks) != len(windows):
+        raise ValueError(f"{len(masks)} masks for {len(windows)} windows")
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, not {scale}")
+    wrong = [i for i, mask in enumerate(masks) if mask.shape != (windows[i, 3], windows[i, 2])]
+    if wrong:
+        raise ValueError(f"mask {wrong[0]} has shape {masks[wrong[0]].shape}, its window {windows[wrong[0]].tolist()}")
+    limit = np.array([width, height], np.int64)
+    first = np.clip(np.ceil(windows[:, :2] * scale - 0.5).astype(np.int64), 0, limit)
+    last = np.clip(np.ceil((windows[:, :2] + windows[:, 2:]) * scale - 0.5).astype(np.int64), 0, limit)
+    out = np.concatenate([first, np.maximum(last - first, 0)], axis=1)
+    offsets = np.zeros(len(masks) + 1, np.int64)
+    np.cumsum((out[:, 2] * out[:, 3] + 7) // 8, out=offsets[1:])
+    starts = np.zeros(len(masks) + 1, np.int64)
+    np.cumsum(windows[:, 2] * windows[:, 3], out=starts[1:])
+    flat = np.concatenate([mask.ravel() for mask in masks]) if masks else np.zeros(0, np.bool_)
+    bits = np.zeros(offsets[-1], np.uint8)
+    _pack(flat.view(np.uint8), starts, windows, scale, out, offsets, bits)
+    return out.astype(np.int32), offsets, bits
+
+
+@njit(nogil=True, cache=True)
+def _pack(
+    flat: NDArray[np.uint8], starts: NDArray[np.int64], windows: NDArray[np.int64], scale: float,
+    out: NDArray[np.int64], offsets: NDArray[np.int64], bits: NDArray[np.uint8],
+) -> None:  # fmt: skip
+    for i in range(windows.shape[0]):
+        x, y, w, h = windows[i, 0], windows[i, 1], windows[i, 2], windows[i, 3]
+        left, top, wide, tall = out[i, 0], out[i, 1], out[i, 2], out[i, 3]
+        bit = offsets[i] * 8
+        for row in range(tall):
+            source_row = min(max(np.int64(np.floor((top + row + 0.5) / scale)) - y, 0), h - 1)
+            line = starts[i] + source_row * w
+            for col in range(wide):
+                source_col = min(max(np.int64(np.floor((left + col + 0.5) / scale)) - x, 0), w - 1)
+                if flat[line + source_col]:
+                    bits[bit >> 3] |= np.uint8(128 >> (bit & 7))
+                bit += 1

@@ -1,0 +1,138 @@
+"""The settings of one run: frozen, from defaults, then a TOML file, then flags. Resolving returns a new Config."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pbsbatch.errors import UsageError
+
+__all__ = ["Config", "parse_bytes", "read_config_file", "resolve"]
+
+ENGINES = ("auto", "openvino", "torch", "tensorrt")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a person decides about a run. Fields in RESULT_FIELDS are part of every slide's resume key."""
+
+    inputs: tuple[Path, ...] = ()
+    output: Path = Path("pbsbatch-results")
+    model: str = "classical"
+    engine: str = "auto"
+    mpp: float | None = None
+    score_threshold: float | None = None
+    core: int | None = None  # side of a tile's core in work pixels; None lets the plan choose
+    halo: int | None = None  # in work pixels; None takes the smallest that the laws allow
+    origin: tuple[int, int] = (0, 0)  # where the grid of cores starts, in work pixels
+    max_failed_tiles: float = 0.2  # a slide with a larger share of unreadable tiles fails
+    workers: int | None = None  # None: one per core
+    scheduler: str | None = None
+    memory: int | None = None  # budget in bytes; None: what the machine has free
+    fresh: bool = False
+    quiet: bool = False
+
+
+RESULT_FIELDS = ("score_threshold", "core", "halo", "origin", "max_failed_tiles")
+
+
+def resolve(flags: Mapping[str, Any], config_file: Path | None = None) -> Config:
+    """Return the checked Config of a command line: flags win over the file, the file over the defaults."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_file = read_config_file(config_file) if config_file is not None else {}
+    return _checked(replace(Config(), **{**from_file, **given}))
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read a TOML file whose keys are the long flags without their dashes; relative inputs are the file's."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the config file ({error.strerror})", path=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"not valid TOML: {error}", path=path) from error
+    known = {f.name for f in fields(Config)} | {"input"}
+    values: dict[str, Any] = {}
+    for raw_name, value in table.items():
+        name = raw_name.replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known settings: {', '.join(sorted(known))}"
+            raise UsageError(f"unknown setting {raw_name!r}", path=path, cure=hint)
+        values["inputs" if name == "input" else name] = value
+    return _typed(values, path)
+
+
+def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Turn TOML's plain values into the types of Config, or say which one is wrong."""
+    if "inputs" in values:
+        entries = [values["inputs"]] if isinstance(values["inputs"], str) else values["inputs"]
+        _expect(
+            isinstance(entries, list) and all(isinstance(e, str) for e in entries), "inputs", "a list of paths", path
+        )
+        values["inputs"] = tuple(path.parent / e for e in entries)
+    if "output" in values:
+        _expect(isinstance(values["output"], str), "output", "a path", path)
+        values["output"] = path.parent / values["output"]
+    if "origin" in values:
+        pair = values["origin"]
+        _expect(isinstance(pair, list) and len(pair) == 2, "origin", "two whole numbers", path)
+        _expect(all(type(v) is int for v in pair), "origin", "two whole numbers", path)
+        values["origin"] = (pair[0], pair[1])
+    if isinstance(values.get("memory"), str):
+        values["memory"] = parse_bytes(values["memory"])
+    for names, kinds, said in (
+        (("model", "engine", "scheduler"), (str,), "text"),
+        (("mpp", "score_threshold", "max_failed_tiles"), (int, float), "a number"),
+        (("core", "halo", "workers", "memory"), (int,), "a whole number"),
+        (("fresh", "quiet"), (bool,), "true or false"),
+    ):
+        for name in names:
+            value = values.get(name)
+            fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+            _expect(name not in values or fits, name, said, path)
+    return values
+
+
+def _expect(holds: bool, name: str, said: str, path: Path) -> None:
+    if not holds:
+        raise UsageError(f"{name} must be {said}", path=path)
+
+
+def _checked(config: Config) -> Config:
+    """Refuse values that cannot be meant, before anything is touched."""
+    rules: tuple[tuple[bool, str], ...] = (
+        (config.engine in ENGINES, f"--engine must be one of {', '.join(ENGINES)}, not {config.engine!r}"),
+        (config.mpp is None or 0.01 <= config.mpp <= 10, f"--mpp is um per pixel, 0.01 to 10, not {config.mpp}"),
+        (
+            config.score_threshold is None or 0 <= config.score_threshold <= 1,
+            f"--score-threshold must lie between 0 and 1, not {config.score_threshold}",
+        ),
+        (config.core is None or 32 <= config.core <= 8192, f"core must lie between 32 and 8192, not {config.core}"),
+        (config.halo is None or 0 <= config.halo <= 4096, f"halo must lie between 0 and 4096, not {config.halo}"),
+        (config.workers is None or 1 <= config.workers <= 4096, f"--workers must be 1 or more, not {config.workers}"),
+        (0 <= config.max_failed_tiles <= 1, f"max_failed_tiles is a share, 0 to 1, not {config.max_failed_tiles}"),
+    )
+    for holds, what in rules:
+        if not holds:
+            raise UsageError(what)
+    return config
+
+
+def parse_bytes(text: str) -> int:
+    """Read "8GB", "500 MB", "2.5GiB" or a plain number of bytes."""
+    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+    units |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    unit = text.strip()[len(number) :].strip().lower()
+    try:
+        value = float(number) * units[unit]
+    except (ValueError, KeyError):
+        raise UsageError(f"{text!r} is not an amount of memory", cure="Write for example 8GB or 500MB") from None
+    if not 0 < value < 2**60:
+        raise UsageError(f"{text!r} is not a sensible amount of memory")
+    return int(value)

@@ -1,0 +1,229 @@
+"""Plan: from a slide's levels and a model's needs to tiles, strips and projected bytes. Pure.
+
+The slide is cut on the work grid into cores of equal size that divide it evenly, a strip being one
+or more whole rows of cores. A tile reads its core plus a halo on all sides, at one fixed shape.
+
+Laws, each a property test: the cores of the tiles cover the slide; no point lies in two cores; the
+halo holds half of the largest cell, the seam band and the model's context; where the slide has room
+for it, cores are at least 0.8 of what is computed. Geometry depends on slide, model and config
+alone, so that a strip means the same to every worker and to every later run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.config import Config
+from pbsbatch.errors import PlanError
+from pbsbatch.geometry import Box, Level, Tile
+
+__all__ = ["BAND_PX", "Needs", "Plan", "make_plan", "required_halo", "work_scale"]
+
+BAND_PX = 3
+"""Seam band in work pixels: centres jitter by less than this between two tiles' views of a cell."""
+CORE_SHARE = 0.8
+"""Least share of computed pixels that cores make up on a slide with room for it."""
+FIELD_MARGIN_PX = 16
+"""A slide of one tile needs no halo, only a margin so that no cell touches the border of the array."""
+SNAP = 0.05
+"""A level this near the working scale is used as it is: resampling would cost more than it gives."""
+STEP_PX = 8
+"""Core sizes are multiples of this."""
+TILES_PER_STRIP = 16
+"""Narrow slides group rows of cores until a strip has about this many tiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a model asks of the geometry."""
+
+    work_mpp: float
+    max_cell_um: float
+    context_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one slide is cut. Work pixels unless a name says level 0."""
+
+    slide_id: str
+    width: int  # level-0 px
+    height: int  # level-0 px
+    mpp: float
+    mpp_source: str
+    scale: float  # level-0 px per work px
+    work_width: int
+    work_height: int
+    core_w: int
+    core_h: int
+    halo: int
+    max_cell_px: int
+    origin: tuple[int, int]
+    rows_per_strip: int
+    wanted: NDArray[np.bool_] = field(repr=False)  # (rows, cols): tiles whose core may hold cells
+
+    @property
+    def rows(self) -> int:
+        return int(self.wanted.shape[0])
+
+    @property
+    def cols(self) -> int:
+        return int(self.wanted.shape[1])
+
+    @property
+    def strips(self) -> int:
+        return math.ceil(self.rows / self.rows_per_strip)
+
+    @property
+    def tiles(self) -> int:
+        """Return how many tiles will be read."""
+        return int(self.wanted.sum())
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Return (height, width) of every tile's read box."""
+        return self.core_h + 2 * self.halo, self.core_w + 2 * self.halo
+
+    @property
+    def work_mpp(self) -> float:
+        """Return um per work pixel as it really is; it may differ from the model's wish by SNAP."""
+        return self.mpp * self.scale
+
+    def tile(self, row: int, col: int) -> Tile:
+        """Return one tile: its read box has the plan's fixed shape, its core is cut off at the slide."""
+        x, y = (
+            _start(self.origin[0], self.core_w) + col * self.core_w,
+            _start(self.origin[1], self.core_h) + row * self.core_h,
+        )
+        whole = Box(x, y, self.core_w, self.core_h)
+        core = whole.intersect(Box(0, 0, self.work_width, self.work_height))
+        return Tile(row * self.cols + col, row, col, whole.grow(self.halo), core)
+
+    def strip_tiles(self, strip: int) -> Iterator[Tile]:
+        """Yield the tiles of a strip that are to be read, in reading order."""
+        first = strip * self.rows_per_strip
+        for row in range(first, min(first + self.rows_per_strip, self.rows)):
+            for col in range(self.cols):
+                if self.wanted[row, col]:
+                    yield self.tile(row, col)
+
+    def core_level0(self, tile: Tile) -> tuple[float, float, float, float]:
+        """Return a core as x0, y0, x1, y1 in level-0 pixels, cut off at the slide; neighbours share the same edge."""
+        c = tile.core
+        return (
+            min(c.x * self.scale, self.width), min(c.y * self.scale, self.height),
+            min(c.x1 * self.scale, self.width), min(c.y1 * self.scale, self.height),
+        )  # fmt: skip
+
+    @property
+    def roi_level0_px(self) -> float:
+        """Return the area of all wanted cores in level-0 pixels."""
+        total = 0.0
+        for strip in range(self.strips):
+            for tile in self.strip_tiles(strip):
+                x0, y0, x1, y1 = self.core_level0(tile)
+                total += (x1 - x0) * (y1 - y0)
+        return total
+
+    @property
+    def core_share(self) -> float:
+        """Return the share of computed pixels that lies in cores."""
+        height, width = self.tile_shape
+        owned = sum(t.core.area for s in range(self.strips) for t in self.strip_tiles(s))
+        return owned / (self.tiles * height * width) if self.tiles else 1.0
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the plan says about itself, for `pbsbatch plan` and run.json."""
+        return {
+            "tiles": self.tiles, "strips": self.strips, "core_px": [self.core_w, self.core_h], "halo_px": self.halo,
+            "core_share": round(self.core_share, 4), "scale": self.scale, "work_mpp": self.work_mpp,
+            "tile_shape": list(self.tile_shape),
+        }  # fmt: skip
+
+
+def make_plan(
+    *, slide_id: str, levels: Sequence[Level], mpp: float, mpp_source: str, needs: Needs, config: Config,
+    foreground: NDArray[np.bool_] | None = None,
+) -> Plan:  # fmt: skip
+    """Cut one slide. foreground, a map of the whole slide at any size, says where cells may be; None: everywhere."""
+    level0 = levels[0]
+    scale = work_scale(levels, mpp, needs.work_mpp)
+    work_w, work_h = max(1, math.ceil(level0.width / scale)), max(1, math.ceil(level0.height / scale))
+    max_cell_px = math.ceil(needs.max_cell_um / (mpp * scale))
+    halo = required_halo(max_cell_px, needs.context_px, config.halo)
+    one_tile = config.core is None and config.halo is None and config.origin == (0, 0)
+    least = config.core or _least_core(halo)
+    core_w, core_h = (config.core, config.core) if config.core else (_even(work_w, least), _even(work_h, least))
+    if one_tile and core_w >= work_w and core_h >= work_h:
+        halo = FIELD_MARGIN_PX
+    cols, rows = _count(work_w, core_w, config.origin[0]), _count(work_h, core_h, config.origin[1])
+    plan = Plan(
+        slide_id=slide_id, width=level0.width, height=level0.height, mpp=mpp, mpp_source=mpp_source, scale=scale,
+        work_width=work_w, work_height=work_h, core_w=core_w, core_h=core_h, halo=halo, max_cell_px=max_cell_px,
+        origin=config.origin, rows_per_strip=max(1, TILES_PER_STRIP // cols), wanted=np.ones((rows, cols), np.bool_),
+    )  # fmt: skip
+    return plan if foreground is None else replace(plan, wanted=_wanted(plan, foreground))
+
+
+def work_scale(levels: Sequence[Level], mpp: float, work_mpp: float) -> float:
+    """Return level-0 pixels per work pixel, snapped to a level that is near enough."""
+    scale = work_mpp / mpp
+    near = min(levels, key=lambda level: abs(math.log(level.downsample / scale)))
+    return near.downsample if abs(near.downsample / scale - 1) <= SNAP else scale
+
+
+def required_halo(max_cell_px: int, context_px: int, asked: int | None) -> int:
+    """Return the halo, or refuse one that would cut cells; the numbers stand in the message."""
+    half = math.ceil(max_cell_px / 2)
+    least = half + BAND_PX + context_px
+    if asked is not None and asked < least:
+        raise PlanError(
+            f"a halo of {asked} px is too small: {least} px are needed, {half} for half of the largest cell, "
+            f"{BAND_PX} for the seam band, {context_px} for the model's context",
+            cure="Leave halo out of the config, or raise it",
+        )
+    return least if asked is None else asked
+
+
+def _least_core(halo: int) -> int:
+    """Return the least core, a multiple of 64, whose share of the tile is CORE_SHARE even after rounding."""
+    root = math.sqrt(CORE_SHARE)
+    return 64 * math.ceil((2 * halo + STEP_PX) * root / (1 - root) / 64)
+
+
+def _even(length: int, least: int) -> int:
+    """Return the core size, a multiple of STEP_PX, that divides a length evenly into cores of at least `least`."""
+    count = max(1, length // least)
+    return STEP_PX * math.ceil(length / count / STEP_PX)
+
+
+def _start(origin: int, core: int) -> int:
+    """Return where the first core starts: at or before 0."""
+    return -(-origin % core)
+
+
+def _count(length: int, core: int, origin: int) -> int:
+    """Return how many cores cover a length when the grid passes through origin."""
+    return math.ceil((length - _start(origin, core)) / core)
+
+
+def _wanted(plan: Plan, foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which tiles' cores, grown by the largest cell, touch any foreground: no cell is lost."""
+    rows, cols = foreground.shape
+    fx, fy = cols / plan.work_width, rows / plan.work_height
+    sums = np.zeros((rows + 1, cols + 1), np.int64)
+    sums[1:, 1:] = foreground.astype(np.int64).cumsum(0).cumsum(1)
+    wanted = np.zeros((plan.rows, plan.cols), np.bool_)
+    for row in range(plan.rows):
+        for col in range(plan.cols):
+            box = plan.tile(row, col).core.grow(plan.max_cell_px)
+            x0, x1 = max(0, math.floor(box.x * fx)), min(cols, math.ceil(box.x1 * fx))
+            y0, y1 = max(0, math.floor(box.y * fy)), min(rows, math.ceil(box.y1 * fy))
+            wanted[row, col] = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0] > 0
+    return wanted
