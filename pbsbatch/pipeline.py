@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -61,6 +61,7 @@ class Timings:
     infer: float = 0.0
     decode: float = 0.0
     write: float = 0.0
+    settle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,18 @@ class _Batch:
     seconds: float
 
 
+class _TileRow(NamedTuple):
+    core: tuple[float, float, float, float]
+    status: int
+    n_cells: int
+    focus: float
+
+
 @dataclass(slots=True)
 class _StripInProgress:
     left: int
     cells: list[Detections] = field(default_factory=list)
-    rows: list[tuple[tuple[float, float, float, float], int, int, float]] = field(default_factory=list)
+    rows: list[_TileRow] = field(default_factory=list)
     failed: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -125,7 +133,7 @@ def process(
                 yield _finish(work.job, work.strip, state, clock)
 
 
-class _timed:  # noqa: N801 - reads as a verb at its call sites
+class _timed:
     """Add the time spent inside to one stage."""
 
     def __init__(self, timings: Timings, stage: str) -> None:
@@ -191,14 +199,14 @@ def _note(
     plan, tile = work.job.plan, work.tile
     core = plan.core_level0(tile)
     if found is None:
-        state.rows.append((core, TILE_FAILED, 0, 0.0))
+        state.rows.append(_TileRow(core, TILE_FAILED, 0, 0.0))
         state.failed.append((tile.index, error or "unknown"))
         return
     kept = keep_owned(found, tile, score_threshold)
     cells = to_level0(kept, tile, plan)
     state.cells.append(cells)
     owned = int(np.count_nonzero(cells.flags & OWNED))
-    state.rows.append((core, TILE_OK, owned, _focus(pixels, tile)))
+    state.rows.append(_TileRow(core, TILE_OK, owned, _focus(pixels, tile)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +266,22 @@ def _focus(pixels: NDArray[np.uint8], tile: Tile) -> float:
     return float(cv2.Laplacian(half, cv2.CV_16S, ksize=3).var())
 
 
+def _tile_rows(rows: Sequence[_TileRow]) -> TileRows:
+    if not rows:
+        return TileRows.empty()
+    return TileRows(
+        core=np.array([row.core for row in rows], np.float64),
+        status=np.array([row.status for row in rows], np.uint8),
+        n_cells=np.array([row.n_cells for row in rows], np.int32),
+        focus=np.array([row.focus for row in rows], np.float32),
+    )
+
+
 def _finish(job: Job, strip: int, state: _StripInProgress, clock: Timings) -> StripDone:
     """Append a strip whose tiles are all done."""
     cells = Detections.concat(state.cells)
     with _timed(clock, "write"):
-        job.sink.append(strip, cells, TileRows.of(state.rows))
+        job.sink.append(strip, cells, _tile_rows(state.rows))
     height, width = job.plan.tile_shape
     return StripDone(
         slide_id=job.plan.slide_id, strip=strip, tiles=len(state.rows), failed_tiles=tuple(state.failed),

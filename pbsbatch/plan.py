@@ -37,6 +37,14 @@ STEP_PX = 8
 """Core sizes are multiples of this."""
 TILES_PER_STRIP = 16
 """Narrow slides group rows of cores until a strip has about this many tiles."""
+WORKER_BYTES = 450_000_000
+"""Memory of an idle worker with its libraries loaded."""
+BYTES_PER_TILE_PX = 100
+"""Memory at work per pixel of a tile: batches read ahead, colour planes, decoding."""
+STORE_BYTES = 20_000_000
+"""Disk of a store whatever the slide's size: the preview above all."""
+DISK_BYTES_PER_PX = 0.2
+"""Disk of strips, labels and tables per level-0 pixel on a crowded slide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,17 @@ class Plan:
         height, width = self.tile_shape
         owned = sum(t.core.area for s in range(self.strips) for t in self.strip_tiles(s))
         return owned / (self.tiles * height * width) if self.tiles else 1.0
+
+    @property
+    def projected_memory(self) -> int:
+        """Return the bytes one worker needs at its peak: it depends on the tile, not on the slide or its cells."""
+        height, width = self.tile_shape
+        return WORKER_BYTES + height * width * BYTES_PER_TILE_PX
+
+    @property
+    def projected_disk(self) -> int:
+        """Return the bytes that strips and store need at most while the slide is settled."""
+        return STORE_BYTES + math.ceil(self.roi_level0_px * DISK_BYTES_PER_PX)
 
     def facts(self) -> dict[str, Any]:
         """Return what the plan says about itself, for `pbsbatch plan` and run.json."""

@@ -56,9 +56,21 @@ class Slide(Protocol):
     def mpp_source(self) -> MppSource | None: ...
     @property
     def background(self) -> tuple[int, int, int]: ...
+    @property
+    def associated(self) -> tuple[str, ...]:
+        """Return the names of label, macro and other images beside the pyramid; they are never decoded."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a person should know about how the file is read, one line each."""
+        ...
 
     def read(self, level: int, x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:
-        """Return (h, w, 3) RGB; x, y, w, h are pixels of that level. Raises TileError."""
+        """Return (h, w, 3) RGB; x, y, w, h are pixels of that level.
+
+        Raises TileError where this region cannot be read, UnreadableSlideError where nothing can.
+        """
         ...
 
     def read_scaled(self, scale: float, x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:
@@ -66,7 +78,10 @@ class Slide(Protocol):
         ...
 
     def thumbnail(self, max_px: int) -> tuple[NDArray[np.uint8], float]:
-        """Return the whole slide with its longer side at most max_px, and level-0 pixels per thumbnail pixel."""
+        """Return the whole slide with its longer side at most max_px, and level-0 pixels per thumbnail pixel.
+
+        Parts that cannot be read are background. Raises TileError where nothing can be read.
+        """
         ...
 
     def close(self) -> None: ...

@@ -1,0 +1,34 @@
+"""The per-slide store: strips come in, in any order and from any process; one complete store comes out."""
+
+from pbsbatch.store.protocol import Store
+from pbsbatch.store.reading import StoredLabels, StoredSlide, open_store
+from pbsbatch.store.records import (
+    CELL_COLUMNS,
+    TILE_FAILED,
+    TILE_OK,
+    UNTYPED,
+    Committed,
+    CommittedInfo,
+    Preview,
+    StoreHeader,
+    TileRows,
+)
+
+open = open_store
+
+__all__ = [
+    "CELL_COLUMNS",
+    "TILE_FAILED",
+    "TILE_OK",
+    "UNTYPED",
+    "Committed",
+    "CommittedInfo",
+    "Preview",
+    "Store",
+    "StoreHeader",
+    "StoredLabels",
+    "StoredSlide",
+    "TileRows",
+    "open",
+    "open_store",
+]

@@ -1,0 +1,1 @@
+"""Benchmarks: each `python -m benchmarks.<stem> --json` prints one JSON object."""

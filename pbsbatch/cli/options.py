@@ -1,0 +1,28 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Inputs = Annotated[
+    list[Path],
+    typer.Option("--input", "-i", help="A slide, or a folder that is searched for slides. May be given several times."),
+]
+ModelName = Annotated[str | None, typer.Option("--model", help="Name of a shipped model. [default: classical]")]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        "--mpp", help="um per pixel of every slide, instead of what the files say. One slide: use slides.csv."
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file of settings; flags win over it.", dir_okay=False)
+]
+Workers = Annotated[int | None, typer.Option("--workers", help="Worker processes. [default: one per core]")]
+Memory = Annotated[
+    str | None, typer.Option("--memory", help="Most memory to use in all, as 8GB. [default: what is free]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

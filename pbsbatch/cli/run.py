@@ -1,0 +1,67 @@
+"""`pbsbatch run`: the night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pbsbatch.cli.options import ConfigFile, Inputs, Memory, ModelName, Mpp, Workers
+
+
+def run(
+    input: Inputs = [],  # noqa: B006 - typer never writes to the default
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the results. [default: pbsbatch-results]")
+    ] = None,
+    model: ModelName = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="auto, openvino, torch or tensorrt. [default: auto]")
+    ] = None,
+    mpp: Mpp = None,
+    score_threshold: Annotated[
+        float | None, typer.Option("--score-threshold", help="Leave out cells with a lower score, 0 to 1.")
+    ] = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
+    ] = None,
+    fresh: Annotated[
+        bool | None, typer.Option("--fresh", help="Start over: remove this folder's earlier results first.")
+    ] = None,
+    config: ConfigFile = None,
+    quiet: Annotated[bool | None, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = None,
+) -> None:
+    """Count and outline the cells of every slide found, and write counts, masks and stores.
+
+    Running the same command again resumes: finished slides and strips are kept.
+
+    Exit codes: 0 every slide done; 1 some slides failed; 2 wrong usage, nothing touched; 3 stopped
+    early (disk), run again to resume; 130 interrupted, run again to resume.
+
+    Examples:
+
+      pbsbatch run --input archive/
+
+      pbsbatch run --input archive/ --input more/a.svs --output results --workers 8
+
+      pbsbatch run --input fields/ --mpp 0.1
+    """
+    from pbsbatch.cli.view import View, exit_code
+    from pbsbatch.config import parse_bytes, resolve
+    from pbsbatch.run.execute import execute
+
+    settings = resolve(
+        {
+            "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
+            "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
+            "quiet": quiet, "memory": None if memory is None else parse_bytes(memory),
+        },
+        config,
+    )  # fmt: skip
+    with View(settings) as view:
+        finished = execute(settings, view.on_event)
+    view.show_summary(finished)
+    raise typer.Exit(exit_code(finished))

@@ -1,0 +1,92 @@
+"""What a run tells the outside: small frozen values, in the order things became true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Event", "RunFinished", "RunStarted", "SlideFinished", "SlidePlanned", "SlideResult", "StripFinished"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlideResult:
+    """What one slide came to: a row of summary.csv before formatting."""
+
+    slide_id: str
+    name: str
+    path: Path
+    sample: str
+    status: str  # ok, failed, skipped, pending
+    error: str | None = None
+    details: str | None = None  # the traceback of an error that nobody expected, for run.log
+    width_px: int | None = None
+    height_px: int | None = None
+    mpp: float | None = None
+    mpp_source: str | None = None
+    scale_confidence: float | None = None
+    roi_px: float | None = None  # level-0 px
+    analysed_px: float | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    failed_tiles: tuple[tuple[int, str], ...] = ()
+    seconds: float | None = None
+    computed_mpix: float | None = None
+    store: Path | None = None
+    resumed: bool = False  # committed by an earlier run
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """Discovery is done and the workers are up."""
+
+    slides: int
+    skipped: int
+    workers: int
+    engine: str
+    model: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SlidePlanned:
+    """One slide is opened, calibrated and cut."""
+
+    slide_id: str
+    name: str
+    facts: Mapping[str, Any]
+    strips_left: int
+    tiles_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class StripFinished:
+    """One strip is safe on disk."""
+
+    slide_id: str
+    tiles: int
+    failed_tiles: int
+    cells: int
+    mpix: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlideFinished:
+    """One slide is committed or has failed."""
+
+    result: SlideResult
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """Nothing more will happen. stopped says why the run ended early, None if it did not."""
+
+    results: tuple[SlideResult, ...]
+    seconds: float
+    stopped: str | None
+    interrupted: bool  # stopped by a person or the system, not by a deadline or a full disk
+    stages: Mapping[str, float]
+    bound_by: str
+
+
+Event = RunStarted | SlidePlanned | StripFinished | SlideFinished | RunFinished

@@ -1,0 +1,73 @@
+"""The resume key: what a slide's results depend on. Two equal keys mean equal results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+
+from pbsbatch.config import RESULT_FIELDS, Config
+from pbsbatch.models.base import ModelSpec
+
+__all__ = ["RESULTS_VERSION", "content_digest", "processor_class", "resume_key"]
+
+RESULTS_VERSION = 1
+"""Raised when the code changes what it finds; committed results of an older version are redone."""
+SAMPLE_BYTES = 1 << 16
+SAMPLES = 16
+
+
+def resume_key(
+    *, content: str, mpp: float, mpp_source: str, spec: ModelSpec, engine: str, precision: str, config: Config
+) -> str:
+    """Return the hex digest that names a slide's results."""
+    facts = {
+        "content": content, "mpp": repr(mpp), "mpp_source": mpp_source, "model": spec.digest, "engine": engine,
+        "precision": precision, "processor": processor_class(), "results_version": RESULTS_VERSION,
+        "config": {name: getattr(config, name) for name in RESULT_FIELDS},
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """Digest a slide's size, head, tail and evenly sampled blocks; a folder's files by name likewise.
+
+    Modification time plays no part: copying changes it.
+    """
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    siblings = path.with_suffix("")
+    if path.is_file() and path.suffix.lower() == ".mrxs" and siblings.is_dir():
+        files += sorted(p for p in siblings.rglob("*") if p.is_file())
+    for file in files:
+        name = "" if file == path else os.fspath(file.relative_to(path.parent))
+        size = file.stat().st_size
+        digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
+        with file.open("rb") as handle:
+            for offset in _offsets(size):
+                handle.seek(offset)
+                digest.update(handle.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _offsets(size: int) -> list[int]:
+    """Return where to sample: head, tail and evenly between; everything if the file is small."""
+    if size <= SAMPLES * SAMPLE_BYTES:
+        return list(range(0, size, SAMPLE_BYTES))
+    return [(size - SAMPLE_BYTES) * i // (SAMPLES - 1) for i in range(SAMPLES)]
+
+
+def processor_class() -> str:
+    """Name the class of processors that give bit-identical results: networks differ between instruction sets."""
+    flags: set[str] = set()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("flags"):
+                flags = set(line.split(":", 1)[1].split())
+                break
+    except OSError:
+        pass
+    wide = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if name in flags]
+    return "-".join([platform.machine(), *wide])

@@ -1,0 +1,57 @@
+"""run.log: one line per event that a person may ask about later, in UTC, appended run after run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pbsbatch import __version__
+from pbsbatch.run.events import Event, RunFinished, RunStarted, SlideFinished, SlidePlanned, SlideResult
+from pbsbatch.run.output import output_errors
+
+__all__ = ["logged"]
+
+
+def logged(path: Path, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Return a listener that writes an event's line and passes the event on."""
+
+    def listen(event: Event) -> None:
+        line = _line(event)
+        if line is not None:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            with output_errors(path.parent), path.open("a", encoding="utf-8") as log:
+                log.write(f"{now} {line}\n")
+        on_event(event)
+
+    return listen
+
+
+def _line(event: Event) -> str | None:
+    match event:
+        case RunStarted():
+            notes = "".join(f"; {note}" for note in event.notes)
+            return (
+                f"started pbsbatch {__version__}: {event.slides} slides, {event.skipped} skipped, "
+                f"{event.workers} workers, model {event.model} on {event.engine}{notes}"
+            )
+        case SlidePlanned():
+            return f"planned {event.name!r}: {event.strips_left} strips, {event.tiles_left} tiles to do"
+        case SlideFinished():
+            return _slide_line(event.result)
+        case RunFinished():
+            done = sum(r.status == "ok" for r in event.results)
+            why = f", stopped: {event.stopped}" if event.stopped else ""
+            return f"finished: {done} of {len(event.results)} done in {event.seconds:.1f} s{why}"
+        case _:
+            return None
+
+
+def _slide_line(result: SlideResult) -> str:
+    if result.status != "ok":
+        details = f"\n{result.details}" if result.details else ""
+        return f"{result.status} {result.name!r}: {result.error}{details}"
+    counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
+    failed = f", {len(result.failed_tiles)} tiles failed" if result.failed_tiles else ""
+    kept = " (committed by an earlier run)" if result.resumed else ""
+    return f"done {result.name!r}: {counts}{failed}{kept}"

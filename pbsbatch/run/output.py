@@ -1,0 +1,155 @@
+"""The output folder of a run: ours or refused, locked while in use, writable and with room."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pbsbatch.errors import OutputError, OutputLockedError, UsageError
+
+__all__ = ["MARKER", "claim", "explain", "locked", "output_errors", "write_atomic"]
+
+MARKER = ".pbsbatch"
+"""A folder inside OUT that says it is ours; it holds the lock and the inputs that the results belong to."""
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into an OutputError with the cure."""
+    try:
+        yield
+    except OSError as error:
+        if explained := explain(error, path):
+            raise explained from error
+        raise
+
+
+def explain(error: OSError, path: Path) -> OutputError | None:
+    """Say what an OSError means for an output folder, or None where it means nothing special."""
+    cures = {
+        errno.ENOSPC: ("the disk is full", "Free some space and run again: finished work is kept"),
+        errno.EDQUOT: ("the disk quota is used up", "Free some space and run again: finished work is kept"),
+        errno.EROFS: ("the file system is read-only", "Choose another --output"),
+        errno.EACCES: ("permission denied", "Choose another --output or change its permissions"),
+        errno.EPERM: ("permission denied", "Choose another --output or change its permissions"),
+        errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another --output"),
+        errno.ENOENT: ("the folder cannot be made there", "Choose another --output"),
+        errno.EEXIST: ("a file stands where a folder is needed", "Choose another --output"),
+    }
+    if error.errno not in cures:
+        return None
+    what, cure = cures[error.errno]
+    return OutputError(f"cannot write results: {what}", path=error.filename or path, cure=cure)
+
+
+def claim(out: Path, inputs: Sequence[Path], *, fresh: bool) -> None:
+    """Make the folder ours, or refuse with UsageError before anything is touched.
+
+    A folder with files in it that is not ours is never written to. One that belongs to other inputs
+    is refused too, since its summary would mix two archives; --fresh takes it over.
+    """
+    marker = out / MARKER / "inputs.json"
+    wanted = sorted(str(p.resolve()) for p in inputs)
+    with output_errors(out):
+        if out.exists() and not out.is_dir():
+            raise UsageError("the output is a file, not a folder", path=out, cure="Choose another --output")
+        if out.is_dir() and not marker.exists() and any(out.iterdir()):
+            raise UsageError(
+                "the output folder holds files that are not pbsbatch's", path=out,
+                cure="Choose an empty or new folder with --output",
+            )  # fmt: skip
+        if marker.exists() and not fresh:
+            _refuse_other_inputs(out, marker, wanted)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(marker, json.dumps(wanted, indent=1))
+
+
+def _refuse_other_inputs(out: Path, marker: Path, wanted: list[str]) -> None:
+    try:
+        there = json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError:
+        there = None  # torn by a crash before atomic writes reached the disk: take it over
+    if there is not None and there != wanted:
+        raise UsageError(
+            f"the output folder belongs to a run over {', '.join(map(str, there))}", path=out,
+            cure="Choose another --output, or --fresh to start over in this one",
+        )  # fmt: skip
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[str]:
+    """Hold the folder for one run and yield its token; a dead owner keeps nothing.
+
+    The lock is fcntl's, which the kernel (or an NFS server) gives back when its owner dies.
+    """
+    path = out / MARKER / "lock"
+    with output_errors(out):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            owner = os.pread(handle, 200, 0).decode("utf-8", "replace").split("\n")[0] or "another process"
+            raise OutputLockedError(
+                f"another run is writing here ({owner})", path=out, cure="Wait for it, or choose another --output"
+            ) from None
+        token = secrets.token_hex(8)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n{token}\n".encode(), 0)
+        yield token
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a small file so that readers see the old text or the new, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free bytes of the disk that holds path, or the nearest folder that exists."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def start_over(out: Path) -> list[str]:
+    """Remove what earlier runs wrote under OUT, nothing else, and return what was removed."""
+    removed: list[str] = []
+    with output_errors(out):
+        for name in OUR_FILES:
+            path = out / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+                removed.append(name)
+            elif path.exists() or path.is_symlink():
+                path.unlink()
+                removed.append(name)
+    return removed
+
+
+OUR_FILES = ("slides", "summary.csv", "failures.csv", "run.json", "run.log")
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON in a file, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

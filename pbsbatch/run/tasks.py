@@ -1,0 +1,201 @@
+"""What a worker does for one slide: prepare it, process strips of it, commit it. No Dask in here.
+
+Each function takes a Workbench, looks at the store before it works, and returns a small value. A
+function may run twice, on two workers, at any time: strips are appended atomically and stores are
+published by one rename, so the second run changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pbsbatch import __version__
+from pbsbatch.config import Config
+from pbsbatch.engines.base import Engine
+from pbsbatch.errors import ScaleError, UnreadableSlideError
+from pbsbatch.models.base import Calibration, Model
+from pbsbatch.models.scale import estimate_mpp
+from pbsbatch.models.survey import survey
+from pbsbatch.pipeline import Job, StripDone, Timings, process
+from pbsbatch.plan import BAND_PX, Needs, Plan, make_plan, work_scale
+from pbsbatch.run.events import SlideResult
+from pbsbatch.run.key import content_digest, resume_key
+from pbsbatch.slides import open_slide
+from pbsbatch.slides.base import Slide, SlideRef
+from pbsbatch.store import CommittedInfo, Preview, Store, StoreHeader
+
+__all__ = ["Prepared", "Workbench", "commit_slide", "plan_slide", "prepare_slide", "process_strips"]
+
+PREVIEW_PX = 2048
+"""Longer side of the preview image kept in a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What a worker keeps between tasks: the loaded model and engine, and where results go."""
+
+    config: Config
+    model: Model
+    engine: Engine
+    fence: Callable[[], None]  # raises OutputError once another run owns the output folder
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A slide that is planned: small enough to travel to every worker."""
+
+    ref: SlideRef
+    plan: Plan
+    calibration: Calibration
+    key: str
+    content: str
+    scale_confidence: float | None
+    missing: Mapping[int, int]  # strip -> tiles, of the strips that are not on disk yet
+    seconds: float
+    done: SlideResult | None = None  # set when nothing is left to do
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+def plan_slide(ref: SlideRef, slide: Slide, model: Model, config: Config) -> tuple[Plan, float | None, Slide]:
+    """Find the scale, survey the slide and cut it. Returns the plan, the scale's confidence if estimated, the slide.
+
+    The slide that comes back carries the um per pixel that the plan uses.
+    """
+    confidence: float | None = None
+    mpp, source = slide.mpp, slide.mpp_source
+    if mpp is None or source is None:
+        estimate = estimate_mpp(slide)
+        if estimate is None:
+            raise ScaleError(
+                "um per pixel is unknown and no red cells to measure it by were found", path=ref.path,
+                cure="Give it with --mpp, or in a slides.csv beside the slide",
+            )  # fmt: skip
+        mpp, source, confidence = estimate.mpp, "estimated", estimate.confidence
+        slide.close()
+        slide = open_slide(ref.path, id=ref.id, mpp=mpp)
+    spec = model.spec
+    seen = survey(slide, work_scale(slide.levels, mpp, spec.work_mpp))
+    needs = Needs(spec.work_mpp, spec.max_cell_um, spec.context_px)
+    plan = make_plan(
+        slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, needs=needs, config=config,
+        foreground=seen.foreground,
+    )  # fmt: skip
+    return plan, confidence, slide
+
+
+def prepare_slide(bench: Workbench, ref: SlideRef) -> Prepared:
+    """Plan a slide and see what is already on disk; a slide of one strip is processed and committed at once."""
+    start = time.perf_counter()
+    slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
+    try:
+        content = content_digest(ref.path)
+        plan, confidence, slide = plan_slide(ref, slide, bench.model, bench.config)
+        key = resume_key(
+            content=content, mpp=plan.mpp, mpp_source=plan.mpp_source, spec=bench.model.spec,
+            engine=bench.engine.name, precision=bench.engine.precision, config=bench.config,
+        )  # fmt: skip
+        prepared = Prepared(ref, plan, {}, key, content, confidence, {}, 0.0)
+        published = Store.committed(bench.config.output, ref.id)
+        if published is not None and published.key == key:
+            Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
+            return replace(prepared, done=replace(_result(prepared, published, [], 0.0), resumed=True))
+        prepared = replace(prepared, calibration=bench.model.calibrate(slide, plan.scale))
+        finished = _store(bench, prepared).finished
+        missing = {s: sum(1 for _ in plan.strip_tiles(s)) for s in range(plan.strips) if s not in finished}
+        prepared = replace(prepared, missing=missing, seconds=time.perf_counter() - start)
+        if plan.strips > 1:
+            return prepared
+        timings = Timings()
+        strips = list(_process(bench, prepared, slide, tuple(missing), timings))
+        result = _commit(bench, prepared, slide, strips, start, timings)
+        return replace(prepared, done=result, stages=asdict(timings))
+    finally:
+        slide.close()
+
+
+def process_strips(
+    bench: Workbench, prepared: Prepared, strips: tuple[int, ...], report: Callable[[StripDone], None]
+) -> tuple[list[StripDone], Timings]:
+    """Compute and append strips of a slide, those that another attempt appended meanwhile left out."""
+    timings = Timings()
+    finished = _store(bench, prepared).finished
+    wanted = tuple(s for s in strips if s not in finished)
+    done: list[StripDone] = []
+    slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
+    try:
+        for strip in _process(bench, prepared, slide, wanted, timings):
+            report(strip)
+            done.append(strip)
+    finally:
+        slide.close()
+    return done, timings
+
+
+def commit_slide(bench: Workbench, prepared: Prepared, strips: list[StripDone]) -> tuple[SlideResult, Timings]:
+    """Settle and publish a slide whose strips are all on disk."""
+    start, timings = time.perf_counter(), Timings()
+    slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
+    try:
+        return _commit(bench, prepared, slide, strips, start, timings), timings
+    finally:
+        slide.close()
+
+
+def _process(
+    bench: Workbench, prepared: Prepared, slide: Slide, strips: tuple[int, ...], timings: Timings
+) -> Iterator[StripDone]:
+    job = Job(slide, prepared.plan, prepared.calibration, strips, _store(bench, prepared))
+    threshold = bench.config.score_threshold or 0.0
+    return process([job], bench.model, bench.engine, score_threshold=threshold, timings=timings)
+
+
+def _commit(
+    bench: Workbench, prepared: Prepared, slide: Slide, strips: list[StripDone], start: float, timings: Timings
+) -> SlideResult:
+    """Refuse a slide with too many unreadable tiles, else settle, render and publish it."""
+    failed = [f for strip in strips for f in strip.failed_tiles]
+    tiles = prepared.plan.tiles
+    if tiles and len(failed) / tiles > bench.config.max_failed_tiles:
+        raise UnreadableSlideError(
+            f"{len(failed)} of {tiles} tiles could not be read; the first: {failed[0][1]}", path=prepared.ref.path,
+            cure="Copy the slide again from its source, or raise max_failed_tiles in a config file",
+        )  # fmt: skip
+    settle = time.perf_counter()
+    image, downsample = slide.thumbnail(PREVIEW_PX)
+    committed = _store(bench, prepared).commit(Preview(image, downsample), fence=bench.fence)
+    timings.settle += time.perf_counter() - settle
+    return _result(prepared, committed, failed, time.perf_counter() - start)
+
+
+def _result(prepared: Prepared, committed: CommittedInfo, failed: list[tuple[int, str]], seconds: float) -> SlideResult:
+    """Gather a row of the summary. An estimated scale is reported, and gives no um or mm2 anywhere."""
+    ref, plan = prepared.ref, prepared.plan
+    height, width = plan.tile_shape
+    return SlideResult(
+        slide_id=ref.id, name=ref.name, path=ref.path, sample=ref.sample, status="ok", width_px=plan.width,
+        height_px=plan.height, mpp=plan.mpp, mpp_source=plan.mpp_source, scale_confidence=prepared.scale_confidence,
+        roi_px=plan.roi_level0_px, analysed_px=committed.area_ok_px, counts=committed.counts,
+        failed_tiles=tuple(failed), seconds=seconds, computed_mpix=plan.tiles * height * width / 1e6,
+        store=committed.path,
+    )  # fmt: skip
+
+
+def _store(bench: Workbench, prepared: Prepared) -> Store:
+    """Open the slide's work folder; its header is the same in every attempt."""
+    plan, spec = prepared.plan, bench.model.spec
+    attributes: dict[str, Any] = {
+        "version": __version__, "model": spec.name, "model_version": spec.version, "model_digest": spec.digest,
+        "engine": bench.engine.name, "precision": bench.engine.precision, "content": prepared.content,
+        "mpp": plan.mpp, "mpp_source": plan.mpp_source, "plan": plan.facts(),
+        "calibration": dict(prepared.calibration),
+    }  # fmt: skip
+    header = StoreHeader(
+        slide_id=prepared.ref.id, width=plan.width, height=plan.height,
+        mpp=None if plan.mpp_source == "estimated" else plan.mpp,
+        classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
+        max_cell_px=max(1, round(plan.max_cell_px * plan.scale)), attributes=attributes,
+    )  # fmt: skip
+    return Store.begin(bench.config.output, header, prepared.key)

@@ -1,0 +1,68 @@
+"""Build a whole store in a folder of its own, from strips that are all there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pbsbatch import ngff
+from pbsbatch.errors import StoreError
+from pbsbatch.store.disk import sync_files
+from pbsbatch.store.picture import write_picture
+from pbsbatch.store.records import TILE_OK, CommittedInfo, Preview, StoreHeader, TileRows
+from pbsbatch.store.render import write_labels
+from pbsbatch.store.settle import settle_seams
+from pbsbatch.store.strips import StripFile
+from pbsbatch.store.tables import write_cells, write_tiles
+
+__all__ = ["build", "info_of"]
+
+_VERSION = 1
+
+
+def build(
+    path: Path, header: StoreHeader, key: str, strips: Sequence[StripFile], preview: Preview, workers: int
+) -> None:
+    """Write the store. Law: its bytes depend on header, key, cells, tiles and preview alone."""
+    tiles = TileRows.concat([s.tiles() for s in strips])
+    seams = settle_seams(strips, tiles, header.band_px)
+    numbered = write_cells(path / "cells", header, strips, seams)
+    write_tiles(path / "tiles", tiles)
+    ngff.write_group(path / "labels", {"ome": {"version": ngff.VERSION, "labels": ["cells"]}})
+    write_labels(path / "labels" / "cells", header, strips, numbered.ids, workers)
+    ok, areas = tiles.status == TILE_OK, tiles.areas
+    about = {
+        "version": _VERSION,
+        "key": key,
+        "slide_id": header.slide_id,
+        "width_px": header.width,
+        "height_px": header.height,
+        "mpp": header.mpp,
+        "classes": list(header.classes),
+        "cells": seams.cells,
+        "counts": dict(zip(header.classes, numbered.counts, strict=True)),
+        "tiles": {"ok": int(ok.sum()), "failed": int((~ok).sum())},
+        "area_px": {"ok": float(areas[ok].sum()), "failed": float(areas[~ok].sum())},
+        "seams": {"band_px": header.band_px, "candidates": seams.candidates, "joined": seams.joined},
+    }
+    write_picture(path, header, preview, {"pbsbatch": {**header.attributes, "store": about}})
+    sync_files(path)
+
+
+def info_of(path: Path) -> CommittedInfo:
+    """Read what a store says of itself. Raises StoreError where there is none that can be read."""
+    try:
+        about: dict[str, Any] = ngff.read_attributes(path)["pbsbatch"]["store"]
+        if about["version"] != _VERSION:
+            raise StoreError(f"the store has results version {about['version']}, this is {_VERSION}", path=path)
+        return CommittedInfo(
+            key=str(about["key"]), path=path, cells=int(about["cells"]), counts=dict(about["counts"]),
+            tiles_ok=int(about["tiles"]["ok"]), tiles_failed=int(about["tiles"]["failed"]),
+            area_ok_px=float(about["area_px"]["ok"]), area_failed_px=float(about["area_px"]["failed"]),
+            seam_candidates=int(about["seams"]["candidates"]), seam_joined=int(about["seams"]["joined"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise StoreError(
+            f"there is no store that can be read ({type(e).__name__}: {e})", path=path, cure="Run the slide again"
+        ) from e

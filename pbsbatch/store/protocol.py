@@ -1,0 +1,227 @@
+"""The store of one slide: begin, append strips in any order and process, commit once.
+
+    OUT/slides/.work/<slide id>/<key>/strip-00012.cells   finished strips, each there wholly or not at all
+    OUT/slides/.work/<slide id>/settle-<unique>/          one attempt to settle
+    OUT/slides/<slide id>.zarr                            appears by one rename
+
+Laws. Nothing is visible before it is complete. A process killed at any moment loses at most the strip
+it was writing. Whoever commits, and however often the work was interrupted, the same bytes appear.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pbsbatch.detections import Detections
+from pbsbatch.errors import StoreError
+from pbsbatch.store.build import build, info_of
+from pbsbatch.store.disk import make_folder, output_errors, remove_tree, unique
+from pbsbatch.store.records import Committed, CommittedInfo, Preview, StoreHeader, TileRows
+from pbsbatch.store.strips import StripFile, write_strip
+
+__all__ = ["Store"]
+
+_KEY_CHARS = 16
+_STRIP = re.compile(r"strip-(\d{5,})\.cells")
+_AGAIN = "Run again: what is missing is computed, what is done is kept"
+
+
+class Store:
+    """What a slide's results go into. Made by `begin`; safe to use from many processes at once."""
+
+    def __init__(self, out: Path, header: StoreHeader, key: str) -> None:
+        self.header = header
+        self.key = key
+        self.path = out / "slides" / f"{header.slide_id}.zarr"
+        self.stale: tuple[str, ...] = ()  # work folders of this slide under other keys; removed by commit
+        self.damaged: tuple[str, ...] = ()  # what `finished` found damaged, as a person would read it
+        self._out = out
+        self._slide = _work(out, header.slide_id)
+        self._work = self._slide / key[:_KEY_CHARS]
+        # a strip of the same key but another header is as good as damaged
+        self._tag = hashlib.sha256(f"{key}\n{header.to_json()}".encode()).hexdigest()
+        self._checked: dict[int, tuple[int, ...]] = {}
+
+    @classmethod
+    def begin(cls, out: Path, header: StoreHeader, key: str) -> Store:
+        """Open the slide's work folder, or make it. A store that is already published stays as it is.
+
+        Where a crash came between publishing and clearing up, this clears up.
+        """
+        if not re.fullmatch(r"[0-9a-f]{16,}", key):
+            raise ValueError(f"a key is a hex digest of at least 16 characters, not {key!r}")
+        store = cls(Path(out), header, key)
+        with output_errors(store._slide):
+            for _ in range(100):
+                if store._published():
+                    store.clean(store._out, header.slide_id)
+                    return store
+                with suppress(FileNotFoundError):  # another process published and cleared up just now: look again
+                    make_folder(store._work)
+                    names = sorted(p.name for p in store._slide.iterdir())
+                    store.stale = tuple(n for n in names if re.fullmatch(r"[0-9a-f]{16}", n) and not key.startswith(n))
+                    return store
+        raise StoreError("the work folder is removed again and again", path=store._work, cure="Stop what removes it")
+
+    def _published(self) -> CommittedInfo | None:
+        info = self.committed(self._out, self.header.slide_id)
+        return info if info is not None and info.key == self.key else None
+
+    def _strip(self, strip: int) -> Path:
+        return self._work / f"strip-{strip:05d}.cells"
+
+    @property
+    def finished(self) -> frozenset[int]:
+        """Return the strips that are there and whole, read from disk now; each file's bytes are checked once."""
+        good, bad = set(), []
+        try:
+            names = sorted(p.name for p in self._work.iterdir())
+        except FileNotFoundError:
+            return frozenset(range(self.header.strips)) if self._published() else frozenset()
+        for name in names:
+            found = _STRIP.fullmatch(name)
+            if not found or int(found[1]) >= self.header.strips:
+                continue
+            try:
+                self._check(int(found[1]))
+                good.add(int(found[1]))
+            except StoreError as e:
+                bad.append(str(e))
+            except FileNotFoundError:
+                continue  # another process has published and is clearing up
+        self.damaged = tuple(bad)
+        return frozenset(good)
+
+    def _check(self, strip: int) -> StripFile:
+        path = self._strip(strip)
+        s = path.stat()
+        seen = (s.st_ino, s.st_size, s.st_mtime_ns)
+        file = StripFile.open(path, self._tag, strip)
+        if self._checked.get(strip) != seen:
+            file.check()
+            self._checked[strip] = seen
+        return file
+
+    def append(self, strip: int, cells: Detections, tiles: TileRows) -> None:
+        """Add a strip. Law: it is there wholly or not at all; adding it again changes nothing."""
+        if not 0 <= strip < self.header.strips:
+            raise ValueError(f"strip {strip} is not one of {self.header.strips}")
+        if len(cells) and int(cells.classes.max()) >= len(self.header.classes):
+            raise ValueError(f"class {int(cells.classes.max())} is not one of {self.header.classes}")
+        with suppress(StoreError, FileNotFoundError):
+            self._check(strip)
+            return
+        try:
+            with output_errors(self._work):
+                write_strip(self._strip(strip), self._tag, strip, cells, tiles)
+        except FileNotFoundError as e:
+            if not self._published():
+                raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
+
+    def commit(self, preview: Preview, *, workers: int = 1, fence: Callable[[], None] | None = None) -> Committed:
+        """Settle, render and publish by one rename; the first to publish under a key wins.
+
+        `fence` is called immediately before anything visible changes and may raise to refuse. Raises
+        StoreError where strips are missing or damaged, OutputError where the disk takes no more; the
+        strips stay.
+        """
+        try:
+            if not self._published():
+                self._settle(preview, workers, fence)
+        except FileNotFoundError as e:
+            if not self._published():  # else another process published and cleared our folder away
+                raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
+        self.clean(self._out, self.header.slide_id)
+        return _measured(info_of(self.path))
+
+    def _settle(self, preview: Preview, workers: int, fence: Callable[[], None] | None) -> None:
+        missing = sorted(set(range(self.header.strips)) - self.finished)
+        if missing and self._published():
+            return
+        if missing:
+            damaged = "".join(f"; {d}" for d in self.damaged)
+            some = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+            raise StoreError(f"{len(missing)} of {self.header.strips} strips are missing ({some}){damaged}",
+                             path=self._work, cure=_AGAIN)  # fmt: skip
+        with output_errors(self.path):
+            strips = [StripFile.open(self._strip(k), self._tag, k) for k in range(self.header.strips)]
+            with _attempt(self._slide) as folder:
+                built = folder / self.path.name
+                build(built, self.header, self.key, strips, preview, workers)
+                self._publish(built, fence)
+
+    def _publish(self, built: Path, fence: Callable[[], None] | None) -> None:
+        for _ in range(10):
+            if self._published():
+                return
+            if fence is not None:
+                fence()
+            with suppress(FileNotFoundError):
+                self.path.rename(self._slide / unique("old"))
+            try:
+                built.rename(self.path)
+            except OSError as e:
+                if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                continue  # another process published between the two renames: look again
+            # The files were synced before; the rename is not, nor is what follows: journals keep their
+            # order, so that a power cut costs the last slides published, never a torn one.
+            return
+        raise StoreError("other processes keep publishing this slide", path=self.path, cure="Stop them and run again")
+
+    @staticmethod
+    def committed(out: Path, slide_id: str) -> CommittedInfo | None:
+        """Return what the slide's published store says of itself; None where there is none that can be read."""
+        try:
+            return info_of(Path(out) / "slides" / f"{slide_id}.zarr")
+        except StoreError:
+            return None
+
+    @staticmethod
+    def clean(out: Path, slide_id: str) -> None:
+        """Remove the slide's work folder: after publishing, and on a resume after a crash just behind it."""
+        slide = _work(Path(out), slide_id)
+        if slide.exists():
+            remove_tree(slide)
+        with suppress(OSError):  # others are working there
+            slide.parent.rmdir()
+
+
+def _work(out: Path, slide_id: str) -> Path:
+    return out / "slides" / ".work" / slide_id
+
+
+@contextmanager
+def _attempt(slide: Path) -> Iterator[Path]:
+    """Give a folder for one attempt to settle, and take away those of attempts that died.
+
+    A live attempt holds a lock in its folder from before the folder has its name; the kernel drops the
+    lock with the process. Where a file system has no locks, dead attempts stay until the slide is done.
+    """
+    for old in slide.glob("settle-*"):
+        with suppress(OSError), (old / "lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(old)
+    name = unique("settle")
+    folder, unnamed = slide / name, slide / f".{name}"
+    unnamed.mkdir()
+    with (unnamed / "lock").open("xb") as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(folder)
+        try:
+            yield folder
+        finally:
+            remove_tree(folder)
+
+
+def _measured(info: CommittedInfo) -> Committed:
+    sizes = [Path(folder, name).stat().st_size for folder, _, names in os.walk(info.path) for name in names]
+    return Committed(**vars(info), files=len(sizes), bytes=sum(sizes))

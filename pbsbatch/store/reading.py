@@ -1,0 +1,75 @@
+"""Read a published store: its cells and tiles as arrays, its labels by box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch import ngff
+from pbsbatch.store.build import info_of
+from pbsbatch.store.records import CELL_COLUMNS, CommittedInfo, TileRows
+
+__all__ = ["StoredLabels", "StoredSlide", "open_store"]
+
+
+@dataclass(frozen=True)
+class StoredLabels:
+    """One level of a slide's labels; a pixel holds the id of its cell, 0 where there is none."""
+
+    width: int
+    height: int
+    downsample: int
+    _array: Any
+
+    def read(self, x: int, y: int, w: int, h: int) -> NDArray[np.int32]:
+        """Return (h, w) ids of a box, in pixels of this level, that lies inside."""
+        if x < 0 or y < 0 or w < 0 or h < 0 or x + w > self.width or y + h > self.height:
+            raise ValueError(f"box {(x, y, w, h)} leaves the level's {self.width} x {self.height} px")
+        return np.asarray(self._array[y : y + h, x : x + w], np.int32)
+
+
+@dataclass(frozen=True)
+class StoredSlide:
+    """A published store, opened for reading."""
+
+    path: Path
+    info: CommittedInfo
+    attributes: Mapping[str, Any]  # "pbsbatch" of the root
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names that the column `class` indexes."""
+        return tuple(self.attributes["store"]["classes"])
+
+    @cached_property
+    def cells(self) -> Mapping[str, NDArray[Any]]:
+        """Return the table of cells by column, rows in the order of the ids."""
+        return {n: np.asarray(ngff.open_array(self.path / "cells" / n)[:]) for n in CELL_COLUMNS}
+
+    @cached_property
+    def tiles(self) -> TileRows:
+        """Return the table of tiles."""
+        names = ngff.read_attributes(self.path / "tiles")["columns"]
+        table = np.asarray(ngff.open_array(self.path / "tiles" / "table")[:])
+        return TileRows.from_columns(dict(zip(names, table.T, strict=True)))
+
+    def labels(self, level: int = 0) -> StoredLabels:
+        """Return one level of the labels."""
+        array = ngff.open_array(self.path / "labels" / "cells" / str(level))
+        return StoredLabels(array.shape[1], array.shape[0], 2**level, array)
+
+    def preview(self, level: int = 0) -> NDArray[np.uint8]:
+        """Return one level of the preview as (h, w, 3) RGB."""
+        return np.asarray(ngff.open_array(self.path / str(level))[:], np.uint8).transpose(1, 2, 0)
+
+
+def open_store(path: Path) -> StoredSlide:
+    """Open a published store. Raises StoreError where there is none that can be read."""
+    info = info_of(Path(path))
+    return StoredSlide(Path(path), info, ngff.read_attributes(Path(path))["pbsbatch"])

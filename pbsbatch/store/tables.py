@@ -1,0 +1,77 @@
+"""Write the tables of a store: its cells in the order of their ids, and its tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch import ngff
+from pbsbatch.store.records import CELL_COLUMNS, TILE_FAILED, TILE_OK, UNTYPED, StoreHeader, TileRows
+from pbsbatch.store.settle import Seams, in_order
+from pbsbatch.store.strips import StripFile
+
+__all__ = ["Numbered", "write_cells", "write_tiles"]
+
+_CHUNK = 1 << 16  # at most: a small table is one chunk of its own size
+_SHARD = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """The id of every cell of every strip, 0 where it was dropped, and the counts per class."""
+
+    ids: tuple[NDArray[np.int32], ...]
+    counts: tuple[int, ...]
+
+
+def write_cells(path: Path, header: StoreHeader, strips: Sequence[StripFile], seams: Seams) -> Numbered:
+    """Stream the table of cells and give the ids 1..N."""
+    attributes = {
+        "classes": list(header.classes), "unit": "level-0 px", "untyped": UNTYPED,
+        "order": "id is 1..N by y0, x0, y1, x1, class, -score", "boxes": "x0, y0, x1, y1: half-open corners",
+    }  # fmt: skip
+    ngff.write_group(path, attributes)
+    total = seams.cells
+    writers = {n: ngff.RowWriter(path / n, _spec((total,), t)) for n, t in CELL_COLUMNS.items()}
+    ids = tuple(np.zeros(s.cells, np.int32) for s in strips)
+    counts = np.zeros(len(header.classes), np.int64)
+    given = 0
+    try:
+        for cells in in_order(strips, seams):
+            numbers = np.arange(given + 1, given + 1 + len(cells), dtype=np.int32)
+            given += len(cells)
+            for k in np.unique(cells["strip"]):
+                mine = cells["strip"] == k
+                ids[k][cells["row"][mine]] = numbers[mine]
+            counts += np.bincount(cells["class"], minlength=len(counts))
+            fixed: dict[str, NDArray[Any]] = {"id": numbers, "type": np.full(len(cells), UNTYPED, np.uint8),
+                     "type_score": np.zeros(len(cells), np.float32)}  # fmt: skip
+            for name, writer in writers.items():
+                writer.append(fixed[name] if name in fixed else cells[name])
+        for writer in writers.values():
+            writer.finish()
+    finally:
+        for writer in writers.values():
+            writer.abandon()
+    return Numbered(ids, tuple(counts.tolist()))
+
+
+def write_tiles(path: Path, tiles: TileRows) -> None:
+    """Write the table of tiles, in the order of the strips: one array, because each more costs two files."""
+    columns = tiles.by_column()
+    attributes = {"columns": list(columns), "unit": "level-0 px", "status": {"ok": TILE_OK, "failed": TILE_FAILED}}
+    ngff.write_group(path, attributes)
+    table = np.stack([values.astype(np.float64) for values in columns.values()], axis=1)
+    ngff.write_array(path / "table", _spec(table.shape, "float64"), table)
+
+
+def _spec(shape: tuple[int, ...], dtype: str) -> ngff.ArraySpec:
+    rows = min(_CHUNK, max(1, shape[0]))
+    chunk = (rows, *shape[1:])
+    shard = (min(_SHARD, max(1, -(-shape[0] // rows)) * rows), *shape[1:])
+    return ngff.ArraySpec(shape, chunk, shard, dtype)

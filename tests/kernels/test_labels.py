@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pbsbatch_kernels import labels, masks
+
+
+def reference(shape: tuple[int, int], x: int, y: int, ids, windows, drawn) -> np.ndarray:
+    """Paint pixel by pixel."""
+    out = np.zeros(shape, np.int32)
+    for label, (wx, wy, w, h), mask in zip(ids, windows, drawn, strict=True):
+        for row in range(h):
+            for col in range(w):
+                at = (wy + row - y, wx + col - x)
+                if mask[row, col] and 0 <= at[0] < shape[0] and 0 <= at[1] < shape[1]:
+                    out[at] = label
+    return out
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.integers(0, 40), st.integers(0, 40))
+def test_paint_equals_the_reference(seed: int, n: int, height: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, 30, (n, 2))
+    drawn = [rng.random((h, w)) < rng.choice([0.1, 0.6, 1.0]) for w, h in sizes]
+    windows = np.concatenate([rng.integers(-30, 60, (n, 2)), sizes], axis=1).astype(np.int32)
+    ids = rng.permutation(n).astype(np.int32) + 1
+    bits, offsets = masks.pack(drawn)
+    x, y = (int(v) for v in rng.integers(-9, 9, 2))
+    out = np.zeros((height, width), np.int32)
+    touched = labels.Painter(ids, windows, offsets[:-1], bits).paint(out, x, y)
+    np.testing.assert_array_equal(out, reference((height, width), x, y, ids, windows, drawn))
+    assert touched >= len(set(out.ravel().tolist()) - {0})
+
+
+def test_priority_is_the_higher_score_then_the_lower_id() -> None:
+    scores, ids = np.array([0.5, 0.9, 0.9, 0.1], np.float32), np.array([1, 2, 3, 4], np.int32)
+    assert ids[labels.priority(scores, ids)].tolist() == [4, 1, 3, 2]  # the last wins
+
+
+def test_bad_arrays_are_refused() -> None:
+    one, bits = np.ones(1, np.int32), np.zeros(1, np.uint8)
+    for windows, starts in (
+        ([[0, 0, 3, 3]], [0]),
+        ([[0, 0, 2, 2]], [1]),
+        ([[0, 0, 2, 2]], [-1]),
+        ([[0, 0, -1, 2]], [0]),
+    ):
+        with pytest.raises(ValueError, match="beyond the bits"):
+            labels.Painter(one, np.array(windows, np.int32), np.array(starts, np.int64), bits)
+    with pytest.raises(ValueError, match=r"\(N, 4\)"):
+        labels.Painter(one, np.zeros((2, 4), np.int32), np.zeros(1, np.int64), bits)
+    painter = labels.Painter(one, np.array([[0, 0, 2, 2]], np.int32), np.zeros(1, np.int64), bits)
+    for out in (np.zeros((4, 4), np.int64), np.zeros((8, 8), np.int32)[::2, ::2]):
+        with pytest.raises(ValueError, match="contiguous int32"):
+            painter.paint(out, 0, 0)

@@ -1,0 +1,99 @@
+"""The output folder: ours or refused, one run at a time, and the cure in every message."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pbsbatch.errors import OutputError, OutputLockedError, UsageError
+from pbsbatch.run.output import MARKER, claim, explain, locked, output_errors, start_over, write_atomic
+
+
+def test_a_new_and_an_own_folder_are_taken(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    claim(out, [tmp_path], fresh=False)
+    claim(out, [tmp_path], fresh=False)
+    assert (out / MARKER).is_dir()
+
+
+def test_a_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.doc").write_text("mine")
+    with pytest.raises(UsageError, match="not pbsbatch's"):
+        claim(tmp_path, [tmp_path], fresh=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.doc"]
+
+
+def test_a_folder_of_another_run_is_refused_unless_fresh(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    claim(out, [tmp_path / "a"], fresh=False)
+    with pytest.raises(UsageError, match=r"belongs to a run over .*/a"):
+        claim(out, [tmp_path / "b"], fresh=False)
+    claim(out, [tmp_path / "b"], fresh=True)
+    claim(out, [tmp_path / "b"], fresh=False)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UsageError, match="a file, not a folder"):
+        claim(tmp_path / "out", [tmp_path], fresh=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission denied"),
+    ],
+)
+def test_what_the_system_refuses_is_explained(number: int, said: str) -> None:
+    with pytest.raises(OutputError, match=said), output_errors(Path("out")):
+        raise OSError(number, os.strerror(number), "out/x")
+
+
+def test_other_system_errors_pass_through() -> None:
+    assert explain(OSError(errno.EIO, "io"), Path("out")) is None
+    with pytest.raises(OSError, match="io"), output_errors(Path("out")):
+        raise OSError(errno.EIO, "io")
+
+
+def test_two_runs_exclude_each_other_and_a_dead_owner_keeps_nothing(tmp_path: Path) -> None:
+    claim(tmp_path / "out", [tmp_path], fresh=False)
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom pbsbatch.run.output import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(OutputLockedError, match=rf"process {other.pid} on"), locked(tmp_path / "out"):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    with locked(tmp_path / "out") as token:
+        assert token in (tmp_path / "out" / MARKER / "lock").read_text()
+
+
+def test_starting_over_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "x").write_text("")
+    (tmp_path / "summary.csv").write_text("")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert sorted(start_over(tmp_path)) == ["slides", "summary.csv"]
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_atomic_write_leaves_no_other_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a.txt", "one\n")
+    write_atomic(tmp_path / "a.txt", "two\n")
+    assert (tmp_path / "a.txt").read_text() == "two\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
