@@ -28,10 +28,10 @@ from pbsbatch.slides.base import Slide
 from pbsbatch.store import TILE_FAILED, TILE_OK, TileRows
 from pbsbatch_kernels.packing import pack_scaled
 
-__all__ = ["BATCH_TILES", "Job", "StripDone", "Timings", "keep_owned", "process", "to_level0"]
+__all__ = ["BATCH_PX", "Job", "StripDone", "Timings", "keep_owned", "process", "to_level0"]
 
-BATCH_TILES = 4
-"""Tiles per batch. A tile is a few megapixels, so a larger batch buys no speed and costs memory."""
+BATCH_PX = 4_000_000
+"""A batch holds as many tiles as fit into so many pixels, but one at least: more buys no speed and costs memory."""
 BATCHES_AHEAD = 1
 """Batches that readers may be ahead of the engine."""
 
@@ -163,12 +163,14 @@ def _read_batches(jobs: Sequence[Job]) -> Iterator[_Batch]:
 
 
 def _groups(jobs: Sequence[Job]) -> Iterator[tuple[_Work, ...]]:
-    """Yield runs of up to BATCH_TILES tiles of one shape, across strips and slides."""
+    """Yield runs of tiles of one shape, across strips and slides."""
     group: list[_Work] = []
     for job in jobs:
+        height, width = job.plan.tile_shape
+        room = max(1, BATCH_PX // (height * width))
         for strip in job.strips:
             for tile in job.plan.strip_tiles(strip):
-                if group and (len(group) == BATCH_TILES or group[0].job.plan.tile_shape != job.plan.tile_shape):
+                if group and (len(group) >= room or group[0].job.plan.tile_shape != job.plan.tile_shape):
                     yield tuple(group)
                     group = []
                 group.append(_Work(job, strip, tile))

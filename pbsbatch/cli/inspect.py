@@ -48,11 +48,12 @@ def _facts(slide: Any) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    out = Console(highlight=False)
+    from pbsbatch.cli.console import console
+
+    out = console()
     out.print(f"[bold]{escape(facts['file'])}[/]", soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")

@@ -54,11 +54,12 @@ def plan(
 
 
 def _show(found: ArchivePlan) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    out = Console(highlight=False)
+    from pbsbatch.cli.console import console
+
+    out = console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("slide", overflow="fold")
     for title in ("pixels", "µm/px", "tiles", "strips", "area mm²", "core share"):

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from pbsbatch.cli.console import console
 from pbsbatch.config import Config
 from pbsbatch.run.events import (
     Event,
@@ -54,7 +54,7 @@ class View:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.out = Console(highlight=False)
+        self.out = console()
         self.lock = threading.Lock()
         self.slides = self.done = self.failed = 0
         self.tiles = self.cells = self.failed_tiles = 0

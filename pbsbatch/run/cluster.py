@@ -48,9 +48,14 @@ SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.worker.memory.terminate": False,  # the plan bounds memory; Dask's guess would kill at a peak
     "distributed.worker.memory.pause": False,
+    "distributed.nanny.pre-spawn-environ": {
+        "OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, "NUMBA_NUM_THREADS": 1,
+        # Dask's own trim threshold of 64 kB gives every tile's arrays back to the kernel and takes them again
+        "MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_ARENA_MAX": 1,
+    },
     "distributed.comm.timeouts.connect": "30s",
     "distributed.diagnostics.nvml": False,
-}
+}  # fmt: skip
 
 
 class _Setup(WorkerPlugin):

@@ -22,6 +22,7 @@ __all__ = ["Handle", "ImageSlide", "ReadFault", "Source"]
 
 
 NOTHING = ScaleFacts()
+Opener = Callable[..., "ImageSlide"]
 
 
 class ReadFault(Exception):
@@ -58,8 +59,11 @@ class ImageSlide:
     is closed, the read is tried once on a fresh one, and then the tile is given up.
     """
 
-    def __init__(self, source: Source, path: Path, slide_id: str, scale: Scale, given: float | None) -> None:
+    def __init__(
+        self, source: Source, path: Path, slide_id: str, scale: Scale, given: float | None, opener: Opener
+    ) -> None:
         self._source, self._path, self._id, self._scale, self._given = source, path, slide_id, scale, given
+        self._opener = opener  # how another process gets this slide: handles do not travel
         self._levels = grid.exact_levels(source.sizes)
         self._local = threading.local()
         self._handles: weakref.WeakSet[Handle] = weakref.WeakSet()
@@ -71,9 +75,7 @@ class ImageSlide:
         return f"<{self.format} {self._id}: {full.width} x {full.height} px, {len(self._levels)} levels>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from pbsbatch.slides.open import open_slide
-
-        return _reopen, (open_slide, self._path, self._id, self._given)
+        return _reopen, (self._opener, self._path, self._id, self._given)
 
     @property
     def id(self) -> str:
@@ -176,5 +178,5 @@ class ImageSlide:
             handle.close()
 
 
-def _reopen(opener: Callable[..., Any], path: Path, slide_id: str, given: float | None) -> Any:
+def _reopen(opener: Opener, path: Path, slide_id: str, given: float | None) -> Any:
     return opener(path, id=slide_id, mpp=given)

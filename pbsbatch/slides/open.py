@@ -27,7 +27,7 @@ def open_slide(path: str | PathLike[str], *, id: str | None = None, mpp: float |
     source = _source(path)
     _refuse_absurd(source.sizes, path)
     scale = resolve(source.scale, mpp, path)
-    return ImageSlide(source, path, id if id is not None else path.stem, scale, mpp)
+    return ImageSlide(source, path, id if id is not None else path.stem, scale, mpp, open_slide)
 
 
 def _source(path: Path) -> Source:

@@ -1,0 +1,16 @@
+"""The console that people read."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+__all__ = ["console"]
+
+LOG_WIDTH = 200
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal; in a pipe or log, wide enough that no name is folded."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)

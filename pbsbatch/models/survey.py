@@ -1,0 +1,115 @@
+"""Look at a slide once, before its tiles: where cells may be, and the colours of a few windows.
+
+Law: what is read depends on the slide and the scale alone, never on tiles, order or workers; at most
+MAX_WINDOWS reads of WINDOW_PX squared pixels and one thumbnail.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.geometry import Box
+from pbsbatch.models.classical_colour import DENSITY, glass_rgb, histogram
+from pbsbatch.slides.base import Slide
+
+__all__ = ["MAX_WINDOWS", "WINDOW_PX", "Survey", "survey", "tissue_mask", "windows_of"]
+
+WINDOW_PX = 512
+MAX_WINDOWS = 16
+N_PALEST = 2
+"""windows spent on the palest part of a slide, so that glass is seen even on a slide that is thick nearly everywhere"""
+
+THUMBNAIL_STEP = 32
+"""work pixels per thumbnail pixel: 8 um, so that one red cell still covers half a pixel"""
+
+MAX_THUMBNAIL_PX = 4096
+HALF_CELL_PX = 52
+"""work pixels by which the map of cells is widened: half the largest cell and a rounding"""
+
+MIN_DIFFERENCE = 3
+"""8-bit levels from glass below which a thumbnail pixel is noise"""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a slide looks like from afar. foreground has the thumbnail's shape; joint is of the windows' pixels."""
+
+    thumbnail: NDArray[np.uint8]
+    downsample: float  # level-0 pixels per thumbnail pixel
+    background: tuple[int, int, int]  # the colour of bare glass
+    foreground: NDArray[np.bool_]
+    windows: tuple[Box, ...]  # work pixels
+    joint: NDArray[np.int64]
+
+
+def survey(slide: Slide, scale: float) -> Survey:
+    """Read the thumbnail and the windows of a slide; a small field is its own window."""
+    whole = Box(0, 0, math.ceil(slide.levels[0].width / scale), math.ceil(slide.levels[0].height / scale))
+    max_px = min(MAX_THUMBNAIL_PX, max(1, math.ceil(max(whole.w, whole.h) / THUMBNAIL_STEP)))
+    thumbnail, downsample = slide.thumbnail(max_px)
+    windows = windows_of(thumbnail, downsample / scale, whole)
+    joint = np.zeros((256, 256), np.int64)
+    colours = np.zeros((3, 256), np.int64)
+    for box in windows:
+        pixels = slide.read_scaled(scale, box.x, box.y, box.w, box.h)
+        joint += histogram(pixels)
+        for channel in range(3):
+            colours[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+    background = glass_rgb(joint, colours)
+    reach = max(1, math.ceil(HALF_CELL_PX * scale / downsample))
+    return Survey(thumbnail, downsample, background, tissue_mask(thumbnail, background, widen=reach), windows, joint)
+
+
+def tissue_mask(thumbnail: NDArray[np.uint8], background: tuple[int, int, int], widen: int = 2) -> NDArray[np.bool_]:
+    """Say where cells may be. Law: a pixel that differs from glass by more than its noise is kept, and so is all within
+    `widen` thumbnail pixels of one; where no glass is found everything is kept.
+    """
+    if not thumbnail.size:
+        return np.zeros(thumbnail.shape[:2], np.bool_)
+    away = np.abs(thumbnail.astype(np.int16) - np.array(background, np.int16)).max(2)
+    quiet = away[away <= 4 * MIN_DIFFERENCE]
+    if not quiet.size:
+        return np.ones(thumbnail.shape[:2], np.bool_)
+    noise = float(np.median(quiet))
+    differs = (away > max(MIN_DIFFERENCE, min(2.5 * noise, 2 * MIN_DIFFERENCE))).astype(np.uint8)
+    return np.asarray(cv2.dilate(differs, np.ones((2 * widen + 1, 2 * widen + 1), np.uint8)) > 0)
+
+
+def windows_of(thumbnail: NDArray[np.uint8], step: float, whole: Box) -> tuple[Box, ...]:
+    """Choose the windows (work pixels) on a slide of `whole` work pixels with `step` of them per thumbnail pixel.
+
+    Law: a field no larger than all windows together is one window. Else blocks of middling density, spread over the
+    slide in raster order, and the palest ones.
+    """
+    if whole.area <= MAX_WINDOWS * WINDOW_PX**2:
+        return (whole,)
+    rows, cols = math.ceil(whole.h / WINDOW_PX), math.ceil(whole.w / WINDOW_PX)
+    density = cv2.LUT(np.ascontiguousarray(thumbnail[..., 1]), DENSITY).astype(np.float64)
+    mean = np.full((rows, cols), np.nan)
+    for r in range(rows):
+        for c in range(cols):
+            y0, x0 = int(r * WINDOW_PX / step), int(c * WINDOW_PX / step)
+            y1, x1 = math.ceil((r + 1) * WINDOW_PX / step), math.ceil((c + 1) * WINDOW_PX / step)
+            block = density[y0:y1, x0:x1]
+            if block.size and block.max() > block.min():  # a constant block is fill, not glass
+                mean[r, c] = block.mean()
+    seen = np.flatnonzero(~np.isnan(mean))
+    if not len(seen):
+        seen = np.arange(mean.size)
+        mean[:] = 0
+    order = seen[np.argsort(mean.ravel()[seen], kind="stable")]
+    palest, rest = order[:N_PALEST], order[N_PALEST:]
+    covered = rest[mean.ravel()[rest] > mean.ravel()[order[0]] + 3]
+    pool = (
+        np.sort(covered[len(covered) // 5 : max(1, len(covered) - len(covered) // 5)]) if len(covered) else rest[::-1]
+    )
+    n = min(len(pool), MAX_WINDOWS - N_PALEST)
+    chosen = pool[(np.arange(n) * len(pool)) // max(n, 1)] if len(covered) else pool[:n]
+    picked = sorted({int(i) for i in (*palest, *chosen)})
+    boxes = (Box((i % cols) * WINDOW_PX, (i // cols) * WINDOW_PX, WINDOW_PX, WINDOW_PX) for i in picked)
+    return tuple(b.intersect(whole) for b in boxes)
