@@ -39,7 +39,7 @@ def machine() -> dict[str, str]:
 
 
 def append(stem: str, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Append rows to the stem's CSV, each with the machine's facts in front; columns are those of the first row ever."""
+    """Append rows to the stem's CSV, each with the machine's facts in front."""
     path = RESULTS / f"{stem}.csv"
     facts = machine()
     new = not path.exists()

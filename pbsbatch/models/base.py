@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.slides.base import Slide
+from pbsbatch.geometry import Box
 
-__all__ = ["Calibration", "Found", "Model", "ModelSpec", "Raw"]
+__all__ = ["Calibration", "Found", "Model", "ModelSpec", "Raw", "Survey"]
 
 Raw = Mapping[str, NDArray[np.generic]]
 """What an engine returns for a batch: named arrays, first axis the batch slot."""
@@ -45,14 +45,26 @@ class Found:
     masks: tuple[NDArray[np.bool_], ...]  # one (h, w) array per cell
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a slide looks like from afar. foreground has the thumbnail's shape; joint is of the windows' pixels."""
+
+    thumbnail: NDArray[np.uint8]
+    downsample: float  # level-0 pixels per thumbnail pixel
+    background: tuple[int, int, int]  # the colour of bare glass
+    foreground: NDArray[np.bool_]
+    windows: tuple[Box, ...]  # work pixels
+    joint: NDArray[np.int64]
+
+
 class Model(Protocol):
     """What an engine runs. Picklable: workers load it once."""
 
     @property
     def spec(self) -> ModelSpec: ...
 
-    def calibrate(self, slide: Slide, scale: float) -> Calibration:
-        """Learn what decoding needs from the slide alone, never from its tiles, so that tiling cannot matter."""
+    def calibrate(self, seen: Survey) -> Calibration:
+        """Learn what decoding needs from the slide's survey, never from its tiles, so that tiling cannot matter."""
         ...
 
     def decode(self, raw: Raw, slot: int, calibration: Calibration) -> Found:

@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass, field
 import cv2
 import numpy as np
 
-from pbsbatch.models.base import Calibration, Found, ModelSpec, Raw
+from pbsbatch.models.base import Calibration, Found, ModelSpec, Raw, Survey
 from pbsbatch.models.classical_colour import COLOUR_RULES, STAIN_ZERO, Thresholds, thresholds
 from pbsbatch.models.classical_parts import PLATELET, Mask, Params, Region, widened
 from pbsbatch.models.classical_platelet import platelets_upon_cells
 from pbsbatch.models.classical_red import cell_body, red_labels, red_regions, red_seeds, seed_discs
 from pbsbatch.models.classical_white import find_nuclei, grow_whites
-from pbsbatch.models.survey import survey
-from pbsbatch.slides.base import Slide
 
 __all__ = ["CLASSES", "RESULTS_VERSION", "ClassicalModel", "classical_spec"]
 
@@ -46,9 +44,9 @@ class ClassicalModel:
     spec: ModelSpec = field(default_factory=lambda: classical_spec(Params()))
     params: Params = field(default_factory=Params)
 
-    def calibrate(self, slide: Slide, scale: float) -> Calibration:
-        """Learn glass, red and stain colours from a few windows of the slide, chosen by the slide alone."""
-        return thresholds(survey(slide, scale).joint).as_calibration()
+    def calibrate(self, seen: Survey) -> Calibration:
+        """Learn glass, red and stain colours from the windows of the survey."""
+        return thresholds(seen.joint).as_calibration()
 
     def decode(self, raw: Raw, slot: int, calibration: Calibration) -> Found:
         """Turn one slot's colour planes into cells."""

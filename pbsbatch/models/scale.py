@@ -6,6 +6,7 @@ and never a unit in a result.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.errors import TileError
 from pbsbatch.geometry import Box
 from pbsbatch.models.classical_colour import Thresholds, colour_planes, histogram, thresholds
 from pbsbatch.models.classical_parts import Mask
@@ -49,13 +51,13 @@ class ScaleEstimate:
 
 
 def estimate_mpp(slide: Slide) -> ScaleEstimate | None:
-    """Measure the red cells of a few windows; None where fewer than three can be measured."""
+    """Measure the red cells of a few windows; None where fewer than MIN_CELLS can be measured."""
     windows = list(_windows(slide))
     joint = np.zeros((256, 256), np.int64)
     for pixels in windows:
         joint += histogram(pixels)
     t = thresholds(joint)
-    found = np.concatenate([diameters_px(pixels, t) for pixels in windows])
+    found = np.concatenate([np.zeros(0), *(diameters_px(pixels, t) for pixels in windows)])
     return _from_diameters(found)
 
 
@@ -121,7 +123,8 @@ def _windows(slide: Slide) -> Iterator[NDArray[np.uint8]]:
     thumbnail, downsample = slide.thumbnail(1024)
     for box in windows_of(thumbnail, downsample, whole):
         wide = box if box == whole else box.grow(WINDOW_PX // 2).intersect(whole)
-        yield slide.read(0, wide.x, wide.y, wide.w, wide.h)
+        with contextlib.suppress(TileError):  # a damaged window measures nothing; the others do
+            yield slide.read(0, wide.x, wide.y, wide.w, wide.h)
 
 
 def _round_diameter(contour: NDArray[np.int32]) -> float:

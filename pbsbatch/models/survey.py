@@ -7,17 +7,19 @@ MAX_WINDOWS reads of WINDOW_PX squared pixels and one thumbnail.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.errors import TileError, UnreadableSlideError
 from pbsbatch.geometry import Box
+from pbsbatch.models.base import Survey
 from pbsbatch.models.classical_colour import DENSITY, glass_rgb, histogram
 from pbsbatch.slides.base import Slide
 
-__all__ = ["MAX_WINDOWS", "WINDOW_PX", "Survey", "survey", "tissue_mask", "windows_of"]
+__all__ = ["MAX_WINDOWS", "WINDOW_PX", "survey", "tissue_mask", "windows_of"]
 
 WINDOW_PX = 512
 MAX_WINDOWS = 16
@@ -35,34 +37,48 @@ MIN_DIFFERENCE = 3
 """8-bit levels from glass below which a thumbnail pixel is noise"""
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a slide looks like from afar. foreground has the thumbnail's shape; joint is of the windows' pixels."""
-
-    thumbnail: NDArray[np.uint8]
-    downsample: float  # level-0 pixels per thumbnail pixel
-    background: tuple[int, int, int]  # the colour of bare glass
-    foreground: NDArray[np.bool_]
-    windows: tuple[Box, ...]  # work pixels
-    joint: NDArray[np.int64]
-
-
 def survey(slide: Slide, scale: float) -> Survey:
     """Read the thumbnail and the windows of a slide; a small field is its own window."""
     whole = Box(0, 0, math.ceil(slide.levels[0].width / scale), math.ceil(slide.levels[0].height / scale))
     max_px = min(MAX_THUMBNAIL_PX, max(1, math.ceil(max(whole.w, whole.h) / THUMBNAIL_STEP)))
-    thumbnail, downsample = slide.thumbnail(max_px)
+    try:
+        thumbnail, downsample = slide.thumbnail(max_px)
+    except TileError as error:
+        raise _unreadable(slide, error) from error
     windows = windows_of(thumbnail, downsample / scale, whole)
     joint = np.zeros((256, 256), np.int64)
     colours = np.zeros((3, 256), np.int64)
-    for box in windows:
-        pixels = slide.read_scaled(scale, box.x, box.y, box.w, box.h)
+    for pixels in _readable(slide, scale, windows):
         joint += histogram(pixels)
         for channel in range(3):
             colours[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
     background = glass_rgb(joint, colours)
     reach = max(1, math.ceil(HALF_CELL_PX * scale / downsample))
     return Survey(thumbnail, downsample, background, tissue_mask(thumbnail, background, widen=reach), windows, joint)
+
+
+def _readable(slide: Slide, scale: float, windows: tuple[Box, ...]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the windows' pixels block by block; a damaged block is left out, and fails the slide only if all are."""
+    faults: list[TileError] = []
+    blocks = [block for box in windows for block in _blocks(box)]
+    for block in blocks:
+        try:
+            yield slide.read_scaled(scale, block.x, block.y, block.w, block.h)
+        except TileError as error:
+            faults.append(error)
+    if len(faults) == len(blocks):
+        raise _unreadable(slide, faults[0])
+
+
+def _unreadable(slide: Slide, error: TileError) -> UnreadableSlideError:
+    cure = "Copy the slide again from its source"
+    return UnreadableSlideError(f"nothing of it can be read: {error.what}", path=slide.path, cure=cure)
+
+
+def _blocks(box: Box) -> Iterator[Box]:
+    for y in range(box.y, box.y1, WINDOW_PX):
+        for x in range(box.x, box.x1, WINDOW_PX):
+            yield Box(x, y, WINDOW_PX, WINDOW_PX).intersect(box)
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8], background: tuple[int, int, int], widen: int = 2) -> NDArray[np.bool_]:

@@ -41,7 +41,7 @@ class Loaders:
 
 
 SETTINGS = {
-    "distributed.scheduler.allowed-failures": 1,  # a bundle whose second worker dies too is given up
+    "distributed.scheduler.allowed-failures": 0,  # the driver decides what runs again (run/state.py)
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,  # at most two instructions wait per worker: nothing to steal
     "distributed.worker.daemon": True,

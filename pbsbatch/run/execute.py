@@ -91,7 +91,7 @@ class _Run:
     state: RunState = field(init=False)
     refs: dict[str, SlideRef] = field(init=False)
     inbox: queue.SimpleQueue[tuple[Instruction, Any]] = field(default_factory=queue.SimpleQueue)
-    stop_requests: queue.SimpleQueue[tuple[str, bool]] = field(default_factory=queue.SimpleQueue)
+    stop_requests: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     prepared: dict[str, tasks.Prepared] = field(default_factory=dict)
     strips: dict[str, list[StripDone]] = field(default_factory=dict)
     results: dict[str, SlideResult] = field(default_factory=dict)
@@ -128,25 +128,26 @@ class _Run:
     def _heed_stop_requests(self) -> bool:
         """Stop gracefully at the first request; return False at the second."""
         while not self.stop_requests.empty():
-            reason, by_signal = self.stop_requests.get()
-            if self.interrupted and by_signal:
+            reason = self.stop_requests.get()
+            if self.interrupted:
                 return False
-            self.stopped = self.stopped or reason
-            self.interrupted = self.interrupted or by_signal
-            self.state.stop()
+            self.interrupted = True
+            self._stop(reason)
         return True
+
+    def _stop(self, reason: str) -> None:
+        self.stopped = self.stopped or reason
+        self.state.stop()
 
     def _submit(self, instruction: Instruction) -> Any:
         match instruction:
             case Prepare(slide_id):
-                return self.client.submit(_prepare, self.refs[slide_id], pure=False, key=f"prepare-{slide_id}")
+                return self.client.submit(_prepare, self.refs[slide_id], pure=False)
             case Process(slide_id, strips):
-                key = f"process-{slide_id}-{strips[0]}"
-                return self.client.submit(_process, self.prepared[slide_id], strips, pure=False, key=key)
+                return self.client.submit(_process, self.prepared[slide_id], strips, pure=False)
             case Commit(slide_id):
                 strips_done = self.strips.get(slide_id, [])
-                key = f"commit-{slide_id}"
-                return self.client.submit(_commit, self.prepared[slide_id], strips_done, pure=False, key=key)
+                return self.client.submit(_commit, self.prepared[slide_id], strips_done, pure=False)
 
     def _outcome(self, instruction: Instruction, future: Any) -> None:
         """Turn a finished future into a decision and an event."""
@@ -155,8 +156,10 @@ class _Run:
             return
         error = future.exception() if future.status == "error" else RuntimeError(f"task {future.status}")
         if isinstance(error, OutputError):
-            self.stop_requests.put((str(error), False))
+            self._stop(str(error))
             self.state.done(instruction.slide_id)
+        elif isinstance(error, KilledWorker) and self.state.worker_died(instruction):
+            pass
         elif self.state.failed(instruction.slide_id):
             self._finish_slide(self._failed(instruction.slide_id, error))
 
@@ -205,7 +208,7 @@ class _Run:
         if isinstance(error, PbsbatchError):
             text = str(error) if error.path is None else str(error).removeprefix(f"{one_line(error.path)}: ")
         elif isinstance(error, KilledWorker):
-            text = "the worker processing it died twice (out of memory, or a crash in an image library)"
+            text = "the worker processing it died twice, the second time with nothing else to do (out of memory, or a crash)"
         else:
             first = str(error).split("\n", 1)[0][:160]
             text = one_line(f"unexpected {type(error).__name__}: {first} (run.log has the details; please report it)")
@@ -254,14 +257,14 @@ def _bytes(ref: SlideRef) -> int:
 
 
 @contextlib.contextmanager
-def _stop_signals(requests: queue.SimpleQueue[tuple[str, bool]]) -> Iterator[None]:
+def _stop_signals(requests: queue.SimpleQueue[str]) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into stop requests while the run lasts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ask(number: int, _: FrameType | None) -> None:
-        requests.put((f"interrupted by {signal.Signals(number).name}", True))
+        requests.put(f"interrupted by {signal.Signals(number).name}")
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, ask) for number in numbers]

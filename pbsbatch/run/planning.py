@@ -13,9 +13,8 @@ from pbsbatch.errors import PlanError, SlideError, one_line
 from pbsbatch.models.base import Model
 from pbsbatch.run.discovery import discover
 from pbsbatch.run.output import free_bytes
-from pbsbatch.run.tasks import plan_slide
-from pbsbatch.slides import open_slide
-from pbsbatch.slides.base import Slide, SlideRef
+from pbsbatch.run.tasks import cut_slide
+from pbsbatch.slides.base import SlideRef
 
 __all__ = ["ArchivePlan", "PlannedSlide", "plan_archive"]
 
@@ -91,13 +90,11 @@ def memory_budget(config: Config) -> int:
 
 def _row(ref: SlideRef, model: Model, config: Config) -> PlannedSlide:
     try:
-        slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
-        try:
-            plan, _, slide = plan_slide(ref, slide, model, config)
-        finally:
-            slide.close()
+        cut = cut_slide(ref, model, config)
     except (SlideError, PlanError) as error:
         return PlannedSlide(ref.id, ref.name, error=one_line(error.what))
+    cut.slide.close()
+    plan = cut.plan
     return PlannedSlide(
         slide_id=ref.id, name=ref.name, width_px=plan.width, height_px=plan.height, mpp=plan.mpp,
         mpp_source=plan.mpp_source, tiles=plan.tiles, strips=plan.strips,

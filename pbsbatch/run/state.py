@@ -3,6 +3,9 @@
 A slide goes waiting -> preparing -> (strips in flight) -> committing -> done, or to done from anywhere
 when it fails. Started slides are finished before new ones begin; new ones begin largest first, so
 that no giant is left for the end of the night.
+
+When a worker dies, every instruction it held is suspect. Suspects run again one by one with nothing
+beside them: the innocent finish, and what kills a worker a second time is given up.
 """
 
 from __future__ import annotations
@@ -64,6 +67,8 @@ class RunState:
     ready: deque[Instruction] = field(default_factory=deque)
     left: dict[str, int] = field(default_factory=dict)  # bundles of a prepared slide that are not done
     dead: set[str] = field(default_factory=set)  # failed while bundles were in flight: their results are dropped
+    suspects: deque[Instruction] = field(default_factory=deque)
+    tried_alone: set[Instruction] = field(default_factory=set)
     in_flight: int = 0
     stopping: bool = False
 
@@ -75,10 +80,13 @@ class RunState:
     @property
     def finished(self) -> bool:
         """Say whether nothing is in flight and nothing is left to start."""
-        return self.in_flight == 0 and (self.stopping or not (self.ready or self.waiting))
+        return self.in_flight == 0 and (self.stopping or not (self.ready or self.waiting or self.suspects))
 
     def next(self, capacity: int) -> Iterator[Instruction]:
         """Yield what to start now, at most up to `capacity` instructions in flight."""
+        if self.suspects and not self.stopping:
+            yield from self._next_suspect()
+            return
         while self.in_flight < capacity and not self.stopping:
             if self.ready:
                 instruction = self.ready.popleft()
@@ -90,6 +98,22 @@ class RunState:
                 return
             self.in_flight += 1
             yield instruction
+
+    def _next_suspect(self) -> Iterator[Instruction]:
+        while self.suspects and self.in_flight == 0:
+            instruction = self.suspects.popleft()
+            if instruction.slide_id not in self.dead:
+                self.tried_alone.add(instruction)
+                self.in_flight += 1
+                yield instruction
+
+    def worker_died(self, instruction: Instruction) -> bool:
+        """Take note that an instruction's worker died. True: it will run again, alone; False: it did, give it up."""
+        if instruction in self.tried_alone:
+            return False
+        self.in_flight -= 1
+        self.suspects.append(instruction)
+        return True
 
     def prepared(self, slide_id: str, groups: Iterable[tuple[int, ...]]) -> None:
         """Take note that a slide is planned and these bundles of strips are missing."""

@@ -15,8 +15,8 @@ from typing import Any
 from pbsbatch import __version__
 from pbsbatch.config import Config
 from pbsbatch.engines.base import Engine
-from pbsbatch.errors import ScaleError, UnreadableSlideError
-from pbsbatch.models.base import Calibration, Model
+from pbsbatch.errors import PbsbatchError, ScaleError, UnreadableSlideError
+from pbsbatch.models.base import Calibration, Model, Survey
 from pbsbatch.models.scale import estimate_mpp
 from pbsbatch.models.survey import survey
 from pbsbatch.pipeline import Job, StripDone, Timings, process
@@ -27,7 +27,7 @@ from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
 from pbsbatch.store import CommittedInfo, Preview, Store, StoreHeader
 
-__all__ = ["Prepared", "Workbench", "commit_slide", "plan_slide", "prepare_slide", "process_strips"]
+__all__ = ["Prepared", "Workbench", "commit_slide", "cut_slide", "prepare_slide", "process_strips"]
 
 PREVIEW_PX = 2048
 """Longer side of the preview image kept in a store."""
@@ -59,50 +59,65 @@ class Prepared:
     stages: Mapping[str, float] = field(default_factory=dict)
 
 
-def plan_slide(ref: SlideRef, slide: Slide, model: Model, config: Config) -> tuple[Plan, float | None, Slide]:
-    """Find the scale, survey the slide and cut it. Returns the plan, the scale's confidence if estimated, the slide.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A slide that is open, measured, surveyed and cut."""
 
-    The slide that comes back carries the um per pixel that the plan uses.
-    """
-    confidence: float | None = None
-    mpp, source = slide.mpp, slide.mpp_source
-    if mpp is None or source is None:
-        estimate = estimate_mpp(slide)
-        if estimate is None:
-            raise ScaleError(
-                "um per pixel is unknown and no red cells to measure it by were found", path=ref.path,
-                cure="Give it with --mpp, or in a slides.csv beside the slide",
-            )  # fmt: skip
-        mpp, source, confidence = estimate.mpp, "estimated", estimate.confidence
+    slide: Slide  # carries the um per pixel that the plan uses
+    plan: Plan
+    seen: Survey
+    scale_confidence: float | None  # only of an estimated scale
+
+
+def cut_slide(ref: SlideRef, model: Model, config: Config) -> Cut:
+    """Open a slide, find its scale, survey it once and cut it. The caller closes the slide."""
+    slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
+    try:
+        mpp, source, confidence = slide.mpp, slide.mpp_source, None
+        if mpp is None or source is None:
+            mpp, confidence = _estimated(slide)
+            source = "estimated"
+            slide.close()
+            slide = open_slide(ref.path, id=ref.id, mpp=mpp)
+        spec = model.spec
+        seen = survey(slide, work_scale(slide.levels, mpp, spec.work_mpp))
+        plan = make_plan(
+            slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, config=config, foreground=seen.foreground,
+            needs=Needs(spec.work_mpp, spec.max_cell_um, spec.context_px),
+        )  # fmt: skip
+    except PbsbatchError:
         slide.close()
-        slide = open_slide(ref.path, id=ref.id, mpp=mpp)
-    spec = model.spec
-    seen = survey(slide, work_scale(slide.levels, mpp, spec.work_mpp))
-    needs = Needs(spec.work_mpp, spec.max_cell_um, spec.context_px)
-    plan = make_plan(
-        slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, needs=needs, config=config,
-        foreground=seen.foreground,
-    )  # fmt: skip
-    return plan, confidence, slide
+        raise
+    return Cut(slide, plan, seen, confidence)
+
+
+def _estimated(slide: Slide) -> tuple[float, float]:
+    estimate = estimate_mpp(slide)
+    if estimate is None:
+        raise ScaleError(
+            "um per pixel is unknown and no red cells to measure it by were found", path=slide.path,
+            cure="Give it with --mpp, or in a slides.csv beside the slide",
+        )  # fmt: skip
+    return estimate.mpp, estimate.confidence
 
 
 def prepare_slide(bench: Workbench, ref: SlideRef) -> Prepared:
     """Plan a slide and see what is already on disk; a slide of one strip is processed and committed at once."""
     start = time.perf_counter()
-    slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
+    content = content_digest(ref.path)
+    cut = cut_slide(ref, bench.model, bench.config)
+    plan, slide = cut.plan, cut.slide
     try:
-        content = content_digest(ref.path)
-        plan, confidence, slide = plan_slide(ref, slide, bench.model, bench.config)
         key = resume_key(
             content=content, mpp=plan.mpp, mpp_source=plan.mpp_source, spec=bench.model.spec,
             engine=bench.engine.name, precision=bench.engine.precision, config=bench.config,
         )  # fmt: skip
-        prepared = Prepared(ref, plan, {}, key, content, confidence, {}, 0.0)
+        calibration = bench.model.calibrate(cut.seen)
+        prepared = Prepared(ref, plan, calibration, key, content, cut.scale_confidence, {}, 0.0)
         published = Store.committed(bench.config.output, ref.id)
         if published is not None and published.key == key:
             Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
             return replace(prepared, done=replace(_result(prepared, published, [], 0.0), resumed=True))
-        prepared = replace(prepared, calibration=bench.model.calibrate(slide, plan.scale))
         finished = _store(bench, prepared).finished
         missing = {s: sum(1 for _ in plan.strip_tiles(s)) for s in range(plan.strips) if s not in finished}
         prepared = replace(prepared, missing=missing, seconds=time.perf_counter() - start)

@@ -20,6 +20,7 @@ __all__ = ["Readable", "exact_levels", "level_for", "read_scaled", "thumbnail"]
 
 SAME = 1e-6  # ratios closer than this are one: 0.2 px over 200,000
 SOURCE_PX = 1 << 24  # at most this many source pixels in memory at once (48 MB)
+UNREADABLE = (128, 128, 128)
 SALVAGE = 5  # a thumbnail around a bad tile is tried in parts down to 1/32 of its side
 
 
@@ -66,14 +67,14 @@ def read_scaled(slide: Readable, scale: float, x: int, y: int, w: int, h: int) -
 def thumbnail(slide: Readable, max_px: int) -> tuple[NDArray[np.uint8], float]:
     """Return the whole slide with its longer side at most max_px, never enlarged, and its scale.
 
-    What cannot be read is background: one bad tile must not cost the slide its overview. Raises TileError where
-    nothing at all can be read.
+    One bad tile must not cost the slide its overview: what cannot be read is grey, so that people see the hole and a
+    plan does not take it for bare glass. Raises TileError where nothing at all can be read.
     """
     full = slide.levels[0]
     scale = max(1.0, max(full.width, full.height) / max(1, max_px))
     w, h = (max(1, round(side / scale)) for side in (full.width, full.height))
     out = np.empty((h, w, 3), np.uint8)
-    out[:] = slide.background
+    out[:] = UNREADABLE
     failed: list[TileError] = []
     if not _salvage(slide, scale, Box(0, 0, w, h), out, failed, SALVAGE):
         raise failed[0]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.models.base import Calibration, Found, Model, ModelSpec, Raw
-from pbsbatch.slides.base import Slide
+from pbsbatch.models.base import Calibration, Found, Model, ModelSpec, Raw, Survey
 
 __all__ = [
     "FakeOracleEngine",
@@ -69,7 +68,7 @@ class FakeOracleModel:
 
     spec: ModelSpec = SPEC
 
-    def calibrate(self, slide: Slide, scale: float) -> Calibration:
+    def calibrate(self, seen: Survey) -> Calibration:
         """Need nothing."""
         return {}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pbsbatch.errors import UnreadableSlideError
 from pbsbatch.geometry import Box
 from pbsbatch.models.classical import ClassicalModel
 from pbsbatch.models.classical_colour import Thresholds, histogram, thresholds
@@ -39,8 +40,17 @@ def sparse(side: int, n: int, seed: int) -> tuple[NDArray[np.uint8], list[tuple[
 def test_a_small_field_is_its_own_window() -> None:
     slide = Counting(drawing.monolayer(480, 640, seed=1))
     seen = survey(slide, 1.0)
-    assert seen.windows == (Box(0, 0, 640, 480),) == tuple(slide.reads)
+    assert seen.windows == (Box(0, 0, 640, 480),)
+    assert sum(box.area for box in slide.reads) == 480 * 640
     assert seen.joint.sum() == 480 * 640
+
+
+def test_a_damaged_block_is_left_out_of_the_survey_and_only_a_wholly_damaged_slide_fails() -> None:
+    image = drawing.monolayer(1100, 1100, seed=1)
+    seen = survey(FakeSlide(image, broken=Box(600, 600, 10, 10)), 1.0)
+    assert seen.joint.sum() == 1100 * 1100 - 512 * 512
+    with pytest.raises(UnreadableSlideError, match="nothing of it can be read"):
+        survey(FakeSlide(image, broken=Box(0, 0, 1100, 1100)), 1.0)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -80,7 +90,7 @@ def test_a_blank_slide_and_a_constant_one_are_surveyed() -> None:
     for image in (drawing.glass(2600, 2600), np.full((2600, 2600, 3), 255, np.uint8), np.zeros((9, 9, 3), np.uint8)):
         seen = survey(FakeSlide(image), 1.0)
         assert seen.foreground.shape == seen.thumbnail.shape[:2]
-        Thresholds.of(ClassicalModel().calibrate(FakeSlide(image), 1.0))
+        Thresholds.of(ClassicalModel().calibrate(survey(FakeSlide(image), 1.0)))
 
 
 def test_where_nothing_is_glass_all_is_kept() -> None:

@@ -33,7 +33,11 @@ def test_every_night_ends_with_every_slide_done_or_failed(
         in_flight += new
         assert len(in_flight) == state.in_flight <= capacity
         instruction = in_flight.pop(data.draw(st.integers(0, len(in_flight) - 1)))
-        if data.draw(st.integers(0, 9)) == 0:
+        fate = data.draw(st.integers(0, 9))
+        if fate == 1 and state.worker_died(instruction):
+            asked.remove(instruction)
+            continue
+        if fate <= 1:
             if state.failed(instruction.slide_id):
                 failed.add(instruction.slide_id)
             continue
@@ -84,3 +88,17 @@ def test_a_stop_starts_nothing_more_and_waits_for_what_is_in_flight() -> None:
     assert not state.finished
     state.done("a")
     assert state.finished
+
+
+def test_after_a_workers_death_its_instructions_run_one_by_one_and_the_guilty_one_is_given_up() -> None:
+    state = RunState.of({"guilty": 3, "innocent": 2, "later": 1})
+    guilty, innocent = state.next(2)
+    assert state.worker_died(guilty)
+    assert state.worker_died(innocent)
+    assert list(state.next(9)) == [guilty]
+    assert list(state.next(9)) == []
+    assert not state.worker_died(guilty)
+    assert state.failed("guilty")
+    assert list(state.next(9)) == [innocent]
+    state.done("innocent")
+    assert list(state.next(9)) == [Prepare("later")]
