@@ -26,8 +26,8 @@ MAX_WINDOWS = 16
 N_PALEST = 2
 """windows spent on the palest part of a slide, so that glass is seen even on a slide that is thick nearly everywhere"""
 
-THUMBNAIL_STEP = 32
-"""work pixels per thumbnail pixel: 8 um, so that one red cell still covers half a pixel"""
+THUMBNAIL_STEP = 16
+"""work pixels per thumbnail pixel: 4 um, so that a lone platelet still stands out from glass"""
 
 MAX_THUMBNAIL_PX = 4096
 HALF_CELL_PX = 52
