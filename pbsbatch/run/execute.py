@@ -208,7 +208,7 @@ class _Run:
         if isinstance(error, PbsbatchError):
             text = str(error) if error.path is None else str(error).removeprefix(f"{one_line(error.path)}: ")
         elif isinstance(error, KilledWorker):
-            text = "the worker processing it died twice, the second time with nothing else to do (out of memory, or a crash)"
+            text = "its worker died twice, the second time with nothing else at work (a crash, or out of memory)"
         else:
             first = str(error).split("\n", 1)[0][:160]
             text = one_line(f"unexpected {type(error).__name__}: {first} (run.log has the details; please report it)")
