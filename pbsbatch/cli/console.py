@@ -6,7 +6,7 @@ import sys
 
 from rich.console import Console
 
-__all__ = ["console"]
+__all__ = ["console", "some"]
 
 LOG_WIDTH = 200
 
@@ -14,3 +14,8 @@ LOG_WIDTH = 200
 def console() -> Console:
     """Return a console as wide as the terminal; in a pipe or log, wide enough that no name is folded."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+
+def some(count: int, noun: str) -> str:
+    """Return a count with its noun in the right number."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -57,7 +57,7 @@ def _show(found: ArchivePlan) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from pbsbatch.cli.console import console
+    from pbsbatch.cli.console import console, some
 
     out = console()
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -66,7 +66,6 @@ def _show(found: ArchivePlan) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     for slide in found.slides:
         if slide.error is not None:
-            table.add_row(escape(slide.name), f"[red]{escape(slide.error)}[/]")
             continue
         estimated = slide.mpp_source == "estimated"
         table.add_row(
@@ -75,13 +74,17 @@ def _show(found: ArchivePlan) -> None:
             "" if estimated else f"{slide.roi_mm2:.3g}", f"{slide.core_share:.2f}",
         )  # fmt: skip
     out.print(table)
+    for slide in found.slides:
+        if slide.error is not None:
+            out.print(f"[red]would fail[/] {escape(slide.name)}: {escape(slide.error)}", soft_wrap=True)
     for path, reason in found.skipped:
         out.print(f"[yellow]skipped[/] {escape(path)}: {escape(reason)}", soft_wrap=True)
     for warning in found.warnings:
         out.print(f"[yellow]note:[/] {escape(warning)}", soft_wrap=True)
     gigabytes = 1e9
     out.print(
-        f"\n[bold]{len(found.slides)} slides, {found.tiles:,} tiles[/] · {found.workers} workers · "
+        f"\n[bold]{some(len(found.slides), 'slide')}, {some(found.tiles, 'tile')}[/] · "
+        f"{some(found.workers, 'worker')} · "
         f"memory {found.memory_bytes / gigabytes:.2f} of {found.memory_budget / gigabytes:.2f} GB · "
         f"disk {found.disk_bytes / gigabytes:.2f} of {found.disk_free / gigabytes:.2f} GB",
         soft_wrap=True,

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from pbsbatch.cli.console import console
+from pbsbatch.cli.console import console, some
 from pbsbatch.config import Config
 from pbsbatch.run.events import (
     Event,
@@ -101,8 +101,9 @@ class View:
         self.slides = event.slides
         self.start = time.monotonic()
         self.progress.update(self.task, total=event.slides, visible=True, description="running")
-        skipped = f", {event.skipped} other files skipped" if event.skipped else ""
-        self._say(f"{event.slides} slides{skipped} · model {event.model} on {event.engine} · {event.workers} workers")
+        skipped = f", {some(event.skipped, 'other file')} skipped" if event.skipped else ""
+        how = f"model {event.model} on {event.engine} · {some(event.workers, 'worker')}"
+        self._say(f"{some(event.slides, 'slide')}{skipped} · {how}")
         for note in event.notes:
             self._say(f"[yellow]note:[/] {escape(note)}")
 
@@ -125,7 +126,7 @@ class View:
         now = time.monotonic()
         if not self.live and now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._say(f"{self.done} of {self.slides} slides done, {self.failed} failed · {self.rate_line()}")
+            self._say(f"{self.done} of {some(self.slides, 'slide')} done, {self.failed} failed · {self.rate_line()}")
 
     def _say(self, text: str) -> None:
         if not self.config.quiet:
@@ -178,14 +179,16 @@ def _closing_lines(finished: RunFinished, config: Config) -> list[str]:
     lines = ["", f"[bold]{', '.join(parts)}[/] in {_duration(finished.seconds)}{bound}"]
     failed_tiles = sum(len(r.failed_tiles) for r in finished.results)
     if failed_tiles:
-        lines.append(f"[yellow]{failed_tiles} tiles could not be read[/]: see failures.csv; counts leave them out")
+        lines.append(
+            f"[yellow]{some(failed_tiles, 'tile')} could not be read[/]: see failures.csv; counts leave them out"
+        )
     lines += [
         f"[red]failed[/] {escape(r.name)}: {escape(r.error or '')}" for r in finished.results if r.status == "failed"
     ]
     estimated = sum(r.mpp_source == "estimated" for r in finished.results)
     if estimated:
         lines.append(
-            f"[yellow]{estimated} slides carry no scale[/]: it was estimated from the red cells (7.2 µm); "
+            f"[yellow]no scale in {some(estimated, 'file')}[/]: it was estimated from the red cells (7.2 µm); "
             "µm and mm² columns stay blank. Give it with --mpp or slides.csv"
         )
     if finished.stopped is not None:
