@@ -37,7 +37,7 @@ from pbsbatch.run.events import (
     StripFinished,
 )
 from pbsbatch.run.log import logged
-from pbsbatch.run.output import claim, locked, start_over
+from pbsbatch.run.output import check_ours, claim, locked, start_over
 from pbsbatch.run.state import Commit, Instruction, Prepare, Process, RunState, bundles
 from pbsbatch.slides.base import SlideRef
 
@@ -58,8 +58,9 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
     engine = loaders.engine(model, config.engine)
     engine.close()
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
-    claim(config.output, config.inputs, fresh=config.fresh)
+    check_ours(config.output, config.inputs, fresh=config.fresh)
     with locked(config.output) as token:
+        claim(config.output, config.inputs)
         removed = start_over(config.output) if config.fresh else []
         on_event = logged(config.output / "run.log", on_event)
         notes = [*found.warnings, *(f"--fresh removed {name}" for name in removed)]

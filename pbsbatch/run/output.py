@@ -16,7 +16,7 @@ from typing import Any
 
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
 
-__all__ = ["MARKER", "claim", "explain", "locked", "output_errors", "write_atomic"]
+__all__ = ["MARKER", "check_ours", "claim", "explain", "locked", "output_errors", "write_atomic"]
 
 MARKER = ".pbsbatch"
 """A folder inside OUT that says it is ours; it holds the lock and the inputs that the results belong to."""
@@ -51,26 +51,34 @@ def explain(error: OSError, path: Path) -> OutputError | None:
     return OutputError(f"cannot write results: {what}", path=error.filename or path, cure=cure)
 
 
-def claim(out: Path, inputs: Sequence[Path], *, fresh: bool) -> None:
-    """Make the folder ours, or refuse with UsageError before anything is touched.
+def check_ours(out: Path, inputs: Sequence[Path], *, fresh: bool) -> None:
+    """Refuse a folder that is not ours to write to with UsageError; nothing is touched.
 
     A folder with files in it that is not ours is never written to. One that belongs to other inputs
     is refused too, since its summary would mix two archives; --fresh takes it over.
     """
     marker = out / MARKER / "inputs.json"
-    wanted = sorted(str(p.resolve()) for p in inputs)
+    wanted = _names(inputs)
     with output_errors(out):
         if out.exists() and not out.is_dir():
             raise UsageError("the output is a file, not a folder", path=out, cure="Choose another --output")
-        if out.is_dir() and not marker.exists() and any(out.iterdir()):
+        if out.is_dir() and not marker.parent.exists() and any(out.iterdir()):
             raise UsageError(
                 "the output folder holds files that are not pbsbatch's", path=out,
                 cure="Choose an empty or new folder with --output",
             )  # fmt: skip
         if marker.exists() and not fresh:
             _refuse_other_inputs(out, marker, wanted)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(marker, json.dumps(wanted, indent=1))
+
+
+def claim(out: Path, inputs: Sequence[Path]) -> None:
+    """Note, under the lock, which inputs the folder's results belong to."""
+    with output_errors(out):
+        write_atomic(out / MARKER / "inputs.json", json.dumps(_names(inputs), indent=1))
+
+
+def _names(inputs: Sequence[Path]) -> list[str]:
+    return sorted(str(p.resolve()) for p in inputs)
 
 
 def _refuse_other_inputs(out: Path, marker: Path, wanted: list[str]) -> None:
@@ -93,6 +101,7 @@ def locked(out: Path) -> Iterator[str]:
     """
     path = out / MARKER / "lock"
     with output_errors(out):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

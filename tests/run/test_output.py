@@ -11,36 +11,39 @@ from pathlib import Path
 import pytest
 
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
-from pbsbatch.run.output import MARKER, claim, explain, locked, output_errors, start_over, write_atomic
+from pbsbatch.run.output import MARKER, check_ours, claim, explain, locked, output_errors, start_over, write_atomic
 
 
 def test_a_new_and_an_own_folder_are_taken(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    claim(out, [tmp_path], fresh=False)
-    claim(out, [tmp_path], fresh=False)
+    check_ours(out, [tmp_path], fresh=False)
+    assert not out.exists()
+    with locked(out):
+        claim(out, [tmp_path])
+    check_ours(out, [tmp_path], fresh=False)
     assert (out / MARKER).is_dir()
 
 
 def test_a_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("mine")
     with pytest.raises(UsageError, match="not pbsbatch's"):
-        claim(tmp_path, [tmp_path], fresh=True)
+        check_ours(tmp_path, [tmp_path], fresh=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.doc"]
 
 
 def test_a_folder_of_another_run_is_refused_unless_fresh(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    claim(out, [tmp_path / "a"], fresh=False)
+    with locked(out):
+        claim(out, [tmp_path / "a"])
     with pytest.raises(UsageError, match=r"belongs to a run over .*/a"):
-        claim(out, [tmp_path / "b"], fresh=False)
-    claim(out, [tmp_path / "b"], fresh=True)
-    claim(out, [tmp_path / "b"], fresh=False)
+        check_ours(out, [tmp_path / "b"], fresh=False)
+    check_ours(out, [tmp_path / "b"], fresh=True)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="a file, not a folder"):
-        claim(tmp_path / "out", [tmp_path], fresh=False)
+        check_ours(tmp_path / "out", [tmp_path], fresh=False)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,6 @@ def test_other_system_errors_pass_through() -> None:
 
 
 def test_two_runs_exclude_each_other_and_a_dead_owner_keeps_nothing(tmp_path: Path) -> None:
-    claim(tmp_path / "out", [tmp_path], fresh=False)
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom pbsbatch.run.output import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
