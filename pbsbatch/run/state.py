@@ -61,7 +61,11 @@ def bundles(strip_tiles: Mapping[int, int], least: int = BUNDLE_TILES) -> list[t
 
 @dataclass(slots=True)
 class RunState:
-    """The slides of a run and what is in flight. Law: next() never returns the same instruction twice."""
+    """The slides of a run and what is in flight.
+
+    Laws: next() never returns the same instruction twice, but for suspects; with nothing in flight it
+    returns something or the run is finished.
+    """
 
     waiting: deque[str]
     ready: deque[Instruction] = field(default_factory=deque)
@@ -86,7 +90,8 @@ class RunState:
         """Yield what to start now, at most up to `capacity` instructions in flight."""
         if self.suspects and not self.stopping:
             yield from self._next_suspect()
-            return
+            if self.in_flight:
+                return
         while self.in_flight < capacity and not self.stopping:
             if self.ready:
                 instruction = self.ready.popleft()
