@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def run(
     """
     from pbsbatch.cli.view import View, exit_code
     from pbsbatch.config import parse_bytes, resolve
+    from pbsbatch.errors import OutputError
     from pbsbatch.run.execute import execute
 
     settings = resolve(
@@ -62,6 +64,12 @@ def run(
         config,
     )  # fmt: skip
     with View(settings) as view:
-        finished = execute(settings, view.on_event)
+        try:
+            finished = execute(settings, view.on_event)
+        except OutputError as error:
+            if not view.started:
+                raise
+            print(f"pbsbatch: {error}", file=sys.stderr)
+            raise typer.Exit(3) from error
     view.show_summary(finished)
     raise typer.Exit(exit_code(finished))

@@ -59,6 +59,7 @@ class View:
         self.slides = self.done = self.failed = 0
         self.tiles = self.cells = self.failed_tiles = 0
         self.mpix = 0.0
+        self.started = False
         self.start = self.last_line = time.monotonic()
         self.live = self.out.is_terminal and not config.quiet
         self.progress = Progress(
@@ -98,6 +99,7 @@ class View:
         return f"{self.tiles} tiles · {self.mpix / elapsed:.1f} MP/s{left}"
 
     def _started(self, event: RunStarted) -> None:
+        self.started = True
         self.slides = event.slides
         self.start = time.monotonic()
         self.progress.update(self.task, total=event.slides, visible=True, description="running")

@@ -25,7 +25,7 @@ from pbsbatch.run.events import SlideResult
 from pbsbatch.run.key import content_digest, resume_key
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
-from pbsbatch.store import CommittedInfo, Preview, Store, StoreHeader
+from pbsbatch.store import TILE_FAILED, CommittedInfo, Preview, Store, StoreHeader, TileRows
 
 __all__ = ["Prepared", "Workbench", "commit_slide", "cut_slide", "prepare_slide", "process_strips"]
 
@@ -117,7 +117,8 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> Prepared:
         published = Store.committed(bench.config.output, ref.id)
         if published is not None and published.key == key:
             Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
-            return replace(prepared, done=replace(_result(prepared, published, [], 0.0), resumed=True))
+            failed = _failed_tiles(plan, _store(bench, prepared).tiles(), [])
+            return replace(prepared, done=replace(_result(prepared, published, failed, 0.0), resumed=True))
         finished = _store(bench, prepared).finished
         missing = {s: sum(1 for _ in plan.strip_tiles(s)) for s in range(plan.strips) if s not in finished}
         prepared = replace(prepared, missing=missing, seconds=time.perf_counter() - start)
@@ -171,7 +172,8 @@ def _commit(
     bench: Workbench, prepared: Prepared, slide: Slide, strips: list[StripDone], start: float, timings: Timings
 ) -> SlideResult:
     """Refuse a slide with too many unreadable tiles, else settle, render and publish it."""
-    failed = [f for strip in strips for f in strip.failed_tiles]
+    store = _store(bench, prepared)
+    failed = _failed_tiles(prepared.plan, store.tiles(), strips)
     tiles = prepared.plan.tiles
     if tiles and len(failed) / tiles > bench.config.max_failed_tiles:
         raise UnreadableSlideError(
@@ -180,9 +182,20 @@ def _commit(
         )  # fmt: skip
     settle = time.perf_counter()
     image, downsample = slide.thumbnail(PREVIEW_PX)
-    committed = _store(bench, prepared).commit(Preview(image, downsample), fence=bench.fence)
+    committed = store.commit(Preview(image, downsample), fence=bench.fence)
     timings.settle += time.perf_counter() - settle
     return _result(prepared, committed, failed, time.perf_counter() - start)
+
+
+def _failed_tiles(plan: Plan, rows: TileRows, strips: list[StripDone]) -> list[tuple[int, str]]:
+    """Return every unreadable tile, also those of strips that an earlier attempt appended."""
+    known = {tile: text for strip in strips for tile, text in strip.failed_tiles}
+    failed = {tuple(core) for core in rows.core[rows.status == TILE_FAILED].tolist()}
+    if not failed:
+        return []
+    tiles = (tile for strip in range(plan.strips) for tile in plan.strip_tiles(strip))
+    indices = [tile.index for tile in tiles if plan.core_level0(tile) in failed]
+    return [(index, known.get(index, "could not be read when an earlier run tried")) for index in indices]
 
 
 def _result(prepared: Prepared, committed: CommittedInfo, failed: list[tuple[int, str]], seconds: float) -> SlideResult:

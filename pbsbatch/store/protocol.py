@@ -23,6 +23,7 @@ from pbsbatch.detections import Detections
 from pbsbatch.errors import StoreError
 from pbsbatch.store.build import build, info_of
 from pbsbatch.store.disk import make_folder, output_errors, remove_tree, unique
+from pbsbatch.store.reading import open_store
 from pbsbatch.store.records import Committed, CommittedInfo, Preview, StoreHeader, TileRows
 from pbsbatch.store.strips import StripFile, write_strip
 
@@ -98,6 +99,12 @@ class Store:
                 continue  # another process has published and is clearing up
         self.damaged = tuple(bad)
         return frozenset(good)
+
+    def tiles(self) -> TileRows:
+        """Return the tiles of all finished strips, of this attempt and earlier ones."""
+        if self._published():
+            return open_store(self.path).tiles
+        return TileRows.concat([self._check(strip).tiles() for strip in sorted(self.finished)])
 
     def _check(self, strip: int) -> StripFile:
         path = self._strip(strip)

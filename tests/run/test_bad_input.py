@@ -175,6 +175,9 @@ def test_one_corrupt_tile_costs_its_area(tmp_path: Path) -> None:
     tiles = store.open(out / row["store"]).tiles
     assert int((tiles.status != 0).sum()) == len(failures)
     assert "could not be read" in done.stdout
+    again = pbsbatch("run", "--input", str(slides), "--output", str(out), "--config", str(config))
+    assert again.returncode == 0
+    assert [f["tile"] for f in rows_of(out / "failures.csv")] == [f["tile"] for f in failures]  # kept, still shown
 
 
 def test_a_read_only_output_is_refused_before_work(tmp_path: Path) -> None:
