@@ -37,9 +37,9 @@ STEP_PX = 8
 """Core sizes are multiples of this."""
 TILES_PER_STRIP = 16
 """Narrow slides group rows of cores until a strip has about this many tiles."""
-WORKER_BYTES = 450_000_000
-"""Memory of an idle worker with its libraries loaded."""
-BYTES_PER_TILE_PX = 100
+WORKER_BYTES = 550_000_000
+"""Memory of a worker whatever the tile: its libraries, and settling a slide of two million cells."""
+BYTES_PER_TILE_PX = 120
 """Memory at work per pixel of a tile: batches read ahead, colour planes, decoding."""
 STORE_BYTES = 20_000_000
 """Disk of a store whatever the slide's size: the preview above all."""
