@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pbsbatch import __version__
+from pbsbatch.disk import output_errors
 from pbsbatch.run.events import Event, RunFinished, RunStarted, SlideFinished, SlidePlanned, SlideResult
-from pbsbatch.run.output import output_errors
 
 __all__ = ["logged"]
 

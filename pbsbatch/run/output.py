@@ -12,43 +12,14 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
 
-__all__ = ["MARKER", "check_ours", "claim", "explain", "locked", "output_errors", "write_atomic"]
+__all__ = ["MARKER", "check_ours", "claim", "free_bytes", "locked", "start_over"]
 
 MARKER = ".pbsbatch"
 """A folder inside OUT that says it is ours; it holds the lock and the inputs that the results belong to."""
-
-
-@contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into an OutputError with the cure."""
-    try:
-        yield
-    except OSError as error:
-        if explained := explain(error, path):
-            raise explained from error
-        raise
-
-
-def explain(error: OSError, path: Path) -> OutputError | None:
-    """Say what an OSError means for an output folder, or None where it means nothing special."""
-    cures = {
-        errno.ENOSPC: ("the disk is full", "Free some space and run again: finished work is kept"),
-        errno.EDQUOT: ("the disk quota is used up", "Free some space and run again: finished work is kept"),
-        errno.EROFS: ("the file system is read-only", "Choose another --output"),
-        errno.EACCES: ("permission denied", "Choose another --output or change its permissions"),
-        errno.EPERM: ("permission denied", "Choose another --output or change its permissions"),
-        errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another --output"),
-        errno.ENOENT: ("the folder cannot be made there", "Choose another --output"),
-        errno.EEXIST: ("a file stands where a folder is needed", "Choose another --output"),
-    }
-    if error.errno not in cures:
-        return None
-    what, cure = cures[error.errno]
-    return OutputError(f"cannot write results: {what}", path=error.filename or path, cure=cure)
 
 
 def check_ours(out: Path, inputs: Sequence[Path], *, fresh: bool) -> None:
@@ -74,7 +45,7 @@ def check_ours(out: Path, inputs: Sequence[Path], *, fresh: bool) -> None:
 def claim(out: Path, inputs: Sequence[Path]) -> None:
     """Note, under the lock, which inputs the folder's results belong to."""
     with output_errors(out):
-        write_atomic(out / MARKER / "inputs.json", json.dumps(_names(inputs), indent=1))
+        write_atomic(out / MARKER / "inputs.json", (json.dumps(_names(inputs), indent=1).encode(),))
 
 
 def _names(inputs: Sequence[Path]) -> list[str]:
@@ -101,7 +72,10 @@ def locked(out: Path) -> Iterator[str]:
     """
     path = out / MARKER / "lock"
     with output_errors(out):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            raise OutputError("no folder can be made there", path=out, cure="Choose another --output") from error
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -119,16 +93,6 @@ def locked(out: Path) -> Iterator[str]:
         yield token
     finally:
         os.close(handle)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a small file so that readers see the old text or the new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
 
 
 def free_bytes(path: Path) -> int:
@@ -154,11 +118,3 @@ def start_over(out: Path) -> list[str]:
 
 
 OUR_FILES = ("slides", "summary.csv", "failures.csv", "run.json", "run.log")
-
-
-def read_json(path: Path) -> Any:
-    """Return the JSON in a file, or None where there is none that can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -18,13 +19,13 @@ from typing import Any
 
 from pbsbatch import __version__
 from pbsbatch.config import Config
+from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import one_line
 from pbsbatch.models.base import ModelSpec
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import RunFinished, SlideResult
 from pbsbatch.run.key import RESULTS_VERSION, processor_class
-from pbsbatch.run.output import output_errors, write_atomic
 
 __all__ = ["COLUMNS", "row_of", "with_seconds", "write"]
 
@@ -49,9 +50,9 @@ def write(config: Config, found: Discovery, spec: ModelSpec, engine: Engine, fin
     failures += [(r.name, str(tile), text) for r in finished.results for tile, text in r.failed_tiles]
     skipped = [{"path": str(s.path), "reason": s.reason} for s in found.skipped]
     with output_errors(config.output):
-        write_atomic(config.output / "summary.csv", _csv(COLUMNS, ([row[c] for c in COLUMNS] for row in rows)))
-        write_atomic(config.output / "failures.csv", _csv(("slide", "tile", "error"), failures))
-        write_atomic(config.output / "run.json", _json(_facts(config, spec, engine, finished, skipped)))
+        write_atomic(config.output / "summary.csv", [_csv(COLUMNS, ([row[c] for c in COLUMNS] for row in rows))])
+        write_atomic(config.output / "failures.csv", [_csv(("slide", "tile", "error"), failures)])
+        write_atomic(config.output / "run.json", [_json(_facts(config, spec, engine, finished, skipped))])
 
 
 def row_of(result: SlideResult, config: Config, spec: ModelSpec, engine: str) -> dict[str, str]:
@@ -91,13 +92,13 @@ def _text(value: float | None, digits: int = 0) -> str:
     return str(value) if isinstance(value, int) else f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
-def _csv(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def _csv(header: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
     for row in rows:
         writer.writerow([_safe(cell) for cell in row])
-    return out.getvalue()
+    return out.getvalue().encode()
 
 
 def _safe(cell: str) -> str:
@@ -141,7 +142,5 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
-def _json(facts: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(facts, indent=2, default=str) + "\n"
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return (json.dumps(facts, indent=2, default=str) + "\n").encode()

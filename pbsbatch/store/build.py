@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch import ngff
+from pbsbatch.disk import sync_files
 from pbsbatch.errors import StoreError
-from pbsbatch.store.disk import sync_files
 from pbsbatch.store.picture import write_picture
 from pbsbatch.store.records import TILE_OK, CommittedInfo, Preview, StoreHeader, TileRows
 from pbsbatch.store.render import write_labels

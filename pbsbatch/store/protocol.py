@@ -20,9 +20,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pbsbatch.detections import Detections
+from pbsbatch.disk import make_folder, output_errors, remove_tree, unique
 from pbsbatch.errors import StoreError
 from pbsbatch.store.build import build, info_of
-from pbsbatch.store.disk import make_folder, output_errors, remove_tree, unique
 from pbsbatch.store.reading import open_store
 from pbsbatch.store.records import Committed, CommittedInfo, Preview, StoreHeader, TileRows
 from pbsbatch.store.strips import StripFile, write_strip

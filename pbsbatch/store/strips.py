@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.detections import Detections
+from pbsbatch.disk import write_atomic
 from pbsbatch.errors import StoreError
-from pbsbatch.store.disk import write_atomic
 from pbsbatch.store.records import TileRows
 from pbsbatch_kernels import masks
 

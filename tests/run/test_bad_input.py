@@ -212,7 +212,7 @@ def test_a_full_disk_stops_the_run_and_more_room_resumes_it(small_disk: Path, tm
     out = small_disk / "out"
     done = pbsbatch("run", "--input", str(slides), "--output", str(out))
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "disk is full" in done.stdout + done.stderr
+    assert "isk is full" in done.stdout + done.stderr
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
     again = pbsbatch("run", "--input", str(slides), "--output", str(out))
     assert again.returncode == 0, again.stdout + again.stderr

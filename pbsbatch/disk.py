@@ -37,7 +37,9 @@ def output_errors(path: Path) -> Iterator[None]:
         cure = _CURES.get(e.errno or 0)
         if cure is None:
             raise
-        raise OutputError(f"cannot write results ({os.strerror(e.errno or 0)})", path=path, cure=cure) from e
+        raise OutputError(
+            f"cannot write results ({os.strerror(e.errno or 0)})", path=e.filename or path, cure=cure
+        ) from e
 
 
 def unique(stem: str) -> str:
