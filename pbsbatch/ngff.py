@@ -393,7 +393,7 @@ def _image(path: Path, group: Any, attributes: Mapping[str, JSON], notes: list[s
         names, units = _axes(multiscale)
         outer = _scale_of(multiscale, len(names))
         found = [
-            (group[d["path"]], [a * b for a, b in zip(_scale_of(d, len(names)), outer, strict=True)])
+            (group[_inside(d["path"])], [a * b for a, b in zip(_scale_of(d, len(names)), outer, strict=True)])
             for d in multiscale["datasets"]
         ]
         if not found:
@@ -413,6 +413,13 @@ def _image(path: Path, group: Any, attributes: Mapping[str, JSON], notes: list[s
     ordered = sorted(datasets, key=lambda item: -item[0].shape[axes.index("x")])
     mpp = _mpp(axes, ordered[0][1], units, notes)
     return NgffImage(_levels(axes, [array for array, _ in ordered]), mpp, tuple(notes))
+
+
+def _inside(path: str) -> str:
+    """Return a dataset's path, or refuse one that leads out of the image's folder."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"the dataset path {path!r} leaves the image")
+    return path
 
 
 def _axes(multiscale: Mapping[str, JSON]) -> tuple[str, list[str | None]]:

@@ -23,7 +23,7 @@ from pbsbatch.config import Config
 from pbsbatch.errors import PlanError
 from pbsbatch.geometry import Box, Level, Tile
 
-__all__ = ["BAND_PX", "Needs", "Plan", "make_plan", "required_halo", "work_scale"]
+__all__ = ["BAND_PX", "PREVIEW_PX", "Needs", "Plan", "make_plan", "required_halo", "work_scale"]
 
 BAND_PX = 3
 """Seam band in work pixels: centres jitter by less than this between two tiles' views of a cell."""
@@ -41,9 +41,13 @@ WORKER_BYTES = 550_000_000
 """Memory of a worker whatever the tile: its libraries, and settling a slide of two million cells."""
 BYTES_PER_TILE_PX = 120
 """Memory at work per pixel of a tile: batches read ahead, colour planes, decoding."""
-STORE_BYTES = 20_000_000
-"""Disk of a store whatever the slide's size: the preview above all."""
-DISK_BYTES_PER_PX = 0.2
+STORE_BYTES = 100_000
+"""Disk of a store's metadata and of files that are hardly filled."""
+PREVIEW_PX = 2048
+"""Longer side of the preview image kept in a store."""
+PREVIEW_BYTES_PER_PX = 4
+"""RGB and the smaller levels."""
+DISK_BYTES_PER_PX = 0.3
 """Disk of strips, labels and tables per level-0 pixel on a crowded slide."""
 
 
@@ -155,7 +159,9 @@ class Plan:
     @property
     def projected_disk(self) -> int:
         """Return the bytes that strips and store need at most while the slide is settled."""
-        return STORE_BYTES + math.ceil(self.roi_level0_px * DISK_BYTES_PER_PX)
+        shrink = min(1.0, PREVIEW_PX / max(self.width, self.height))
+        preview = self.width * self.height * shrink**2 * PREVIEW_BYTES_PER_PX
+        return STORE_BYTES + math.ceil(preview + self.roi_level0_px * DISK_BYTES_PER_PX)
 
     def facts(self) -> dict[str, Any]:
         """Return what the plan says about itself, for `pbsbatch plan` and run.json."""

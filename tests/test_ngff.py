@@ -206,3 +206,49 @@ def test_odd_metadata_cost_one_slide_not_the_run(tmp_path: Path, harm: str) -> N
     file.write_text(json.dumps(meta))
     with pytest.raises(UnreadableSlideError):
         ngff.open_image(tmp_path / "i.zarr")
+
+
+class Bomb:
+    """What a hostile file would have unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.proof,)
+
+
+AXES = [{"name": name, "type": kind} for name, kind in (("c", "channel"), ("y", "space"), ("x", "space"))]
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        {"compressor": None, "filters": [{"id": "pickle"}]},
+        {"compressor": {"id": "pickle"}, "filters": None},
+        {"compressor": None, "filters": [{"id": "delta", "dtype": "|u1"}, {"id": "pickle"}]},
+    ],
+)
+def test_a_slide_that_asks_to_be_unpickled_is_refused(tmp_path: Path, codecs: dict[str, object]) -> None:
+    import pickle
+
+    slide, proof = tmp_path / "evil.zarr", tmp_path / "ran"
+    (slide / "0").mkdir(parents=True)
+    (slide / ".zgroup").write_text('{"zarr_format": 2}')
+    multiscale = {"version": "0.4", "axes": AXES, "datasets": [{"path": "0"}]}
+    (slide / ".zattrs").write_text(json.dumps({"multiscales": [multiscale]}))
+    array = {"zarr_format": 2, "shape": [3, 8, 8], "chunks": [3, 8, 8], "dtype": "|u1", "fill_value": 0, "order": "C"}
+    (slide / "0" / ".zarray").write_text(json.dumps(array | codecs))
+    (slide / "0" / "0.0.0").write_bytes(pickle.dumps(Bomb(proof)))
+    with pytest.raises(UnreadableSlideError):
+        ngff.open_image(slide).levels[0].read(0, 0, 8, 8)
+    assert not proof.exists()
+
+
+def test_a_slide_cannot_point_outside_its_folder(tmp_path: Path) -> None:
+    other = zarr.create_group(tmp_path / "other.zarr")
+    other.create_array("secret", shape=(3, 8, 8), dtype="uint8", chunks=(3, 8, 8))
+    multiscale = {"axes": AXES, "datasets": [{"path": "../other.zarr/secret"}]}
+    zarr.create_group(tmp_path / "slide.zarr", attributes={"ome": {"version": "0.5", "multiscales": [multiscale]}})
+    with pytest.raises(UnreadableSlideError, match="leaves the image"):
+        ngff.open_image(tmp_path / "slide.zarr")

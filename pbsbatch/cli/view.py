@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from rich.markup import escape
@@ -38,6 +38,39 @@ def exit_code(finished: RunFinished) -> int:
     return 1 if any(r.status == "failed" for r in finished.results) else 0
 
 
+class Work:
+    """How much of a run is done, weighed by bytes, and by tiles within a slide that is in progress."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.sizes = {name: max(1, size) for name, size in sizes.items()}
+        self.total = sum(self.sizes.values())
+        self.ended = 0.0
+        self.planned: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
+
+    def plan(self, slide_id: str, tiles: int) -> None:
+        """Take note of a slide's tiles that are to do."""
+        self.planned[slide_id] = tiles
+
+    def tiles(self, slide_id: str, tiles: int) -> None:
+        """Take note of tiles that are done."""
+        self.seen[slide_id] = self.seen.get(slide_id, 0) + tiles
+
+    def end(self, slide_id: str, *, counted: bool) -> None:
+        """Take note of a slide that needs nothing more; one that an earlier run did is no work of this one."""
+        self.planned.pop(slide_id, None)
+        if counted:
+            self.ended += self.sizes[slide_id]
+        else:
+            self.total -= self.sizes[slide_id]
+
+    @property
+    def share(self) -> float:
+        """Return the share of the work that is done."""
+        going = sum(self.sizes[s] * min(1.0, self.seen.get(s, 0) / max(1, n)) for s, n in self.planned.items())
+        return (self.ended + going) / self.total if self.total > 0 else 1.0
+
+
 class _Rate(ProgressColumn):
     """Tiles, megapixels a second and what is left, from the figures of the view."""
 
@@ -56,17 +89,15 @@ class View:
         self.config = config
         self.out = console()
         self.lock = threading.Lock()
-        self.slides = self.done = self.failed = 0
-        self.tiles = self.cells = self.failed_tiles = 0
+        self.done = self.failed = self.tiles = 0
+        self.work = Work({})
         self.mpix = 0.0
         self.started = False
         self.start = self.last_line = time.monotonic()
         self.live = self.out.is_terminal and not config.quiet
-        self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} slides"),
-            _Rate(self), TimeElapsedColumn(), console=self.out, disable=not self.live, transient=True,
-        )  # fmt: skip
-        self.task = self.progress.add_task("finding slides", total=None, visible=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), _Rate(self), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=self.out, disable=not self.live, transient=True)
+        self.task = self.progress.add_task("finding slides", total=1.0, visible=False)
 
     def __enter__(self) -> View:
         self.progress.start()
@@ -82,6 +113,7 @@ class View:
                 case RunStarted():
                     self._started(event)
                 case SlidePlanned():
+                    self.work.plan(event.slide_id, event.tiles_left)
                     self.progress.update(self.task, description=escape(event.name))
                 case StripFinished():
                     self._strip(event)
@@ -92,28 +124,29 @@ class View:
             self._line_now_and_then()
 
     def rate_line(self) -> str:
-        """Return tiles, MP/s and the time left, as far as they are known."""
-        elapsed = max(1e-9, time.monotonic() - self.start)
-        ended = self.done + self.failed
-        left = f" · {_duration((self.slides - ended) * elapsed / ended)} left" if ended else ""
-        return f"{self.tiles} tiles · {self.mpix / elapsed:.1f} MP/s{left}"
+        """Return slides, tiles, MP/s and the time left, as far as they are known."""
+        elapsed = time.monotonic() - self.start
+        share = self.work.share
+        left = f" · {_duration(elapsed * (1 - share) / share)} left" if share > 0 and self.tiles else ""
+        slides = f"{self.done + self.failed}/{some(len(self.work.sizes), 'slide')}"
+        return f"{slides} · {some(self.tiles, 'tile')} · {self.mpix / max(elapsed, 1e-9):.1f} MP/s{left}"
 
     def _started(self, event: RunStarted) -> None:
         self.started = True
-        self.slides = event.slides
+        self.work = Work(event.sizes)
         self.start = time.monotonic()
-        self.progress.update(self.task, total=event.slides, visible=True, description="running")
+        self.progress.update(self.task, visible=True, description="running")
         skipped = f", {some(event.skipped, 'other file')} skipped" if event.skipped else ""
         how = f"model {event.model} on {event.engine} · {some(event.workers, 'worker')}"
-        self._say(f"{some(event.slides, 'slide')}{skipped} · {how}")
+        self._say(f"{some(len(event.sizes), 'slide')}{skipped} · {how}")
         for note in event.notes:
             self._say(f"[yellow]note:[/] {escape(note)}")
 
     def _strip(self, event: StripFinished) -> None:
         self.tiles += event.tiles
         self.mpix += event.mpix
-        self.cells += event.cells
-        self.failed_tiles += event.failed_tiles
+        self.work.tiles(event.slide_id, event.tiles)
+        self.progress.update(self.task, completed=self.work.share)
 
     def _slide(self, result: SlideResult) -> None:
         if result.status == "failed":
@@ -121,14 +154,15 @@ class View:
             self._say(f"[red]failed[/] {escape(result.name)}")  # why stands in the closing lines
         else:
             self.done += 1
-        self.progress.update(self.task, completed=self.done + self.failed)
+        self.work.end(result.slide_id, counted=not result.resumed)
+        self.progress.update(self.task, completed=self.work.share)
 
     def _line_now_and_then(self) -> None:
         """Without a terminal, say once a minute how it goes."""
         now = time.monotonic()
         if not self.live and now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._say(f"{self.done} of {some(self.slides, 'slide')} done, {self.failed} failed · {self.rate_line()}")
+            self._say(f"{self.rate_line()}, {self.failed} failed")
 
     def _say(self, text: str) -> None:
         if not self.config.quiet:

@@ -40,7 +40,7 @@ class SlideResult:
 class RunStarted:
     """Discovery is done and the workers are up."""
 
-    slides: int
+    sizes: Mapping[str, int]  # bytes on disk per slide id: what progress is weighed by until tiles are known
     skipped: int
     workers: int
     engine: str

@@ -68,7 +68,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
             run = _Run(config, found, client, workers, on_event)
             on_event(
                 RunStarted(
-                    slides=len(found.slides), skipped=len(found.skipped), workers=workers, engine=engine.name,
+                    sizes=run.sizes, skipped=len(found.skipped), workers=workers, engine=engine.name,
                     model=model.spec.name, notes=tuple(notes),
                 )
             )  # fmt: skip
@@ -91,6 +91,7 @@ class _Run:
     on_event: Callable[[Event], None]
     state: RunState = field(init=False)
     refs: dict[str, SlideRef] = field(init=False)
+    sizes: dict[str, int] = field(init=False)
     inbox: queue.SimpleQueue[tuple[Instruction, Any]] = field(default_factory=queue.SimpleQueue)
     stop_requests: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     prepared: dict[str, tasks.Prepared] = field(default_factory=dict)
@@ -103,7 +104,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.refs = {ref.id: ref for ref in self.found.slides}
-        self.state = RunState.of({ref.id: _bytes(ref) for ref in self.found.slides})
+        self.sizes = {ref.id: _bytes(ref) for ref in self.found.slides}
+        self.state = RunState.of(self.sizes)
 
     def drive(self) -> None:
         """Feed the workers until nothing is left; a second stop request leaves what is in flight behind."""
@@ -231,7 +233,7 @@ class _Run:
 
 
 def _prepare(ref: SlideRef) -> tasks.Prepared:
-    return tasks.prepare_slide(cluster.bench(), ref)
+    return tasks.prepare_slide(cluster.bench(), ref, _report)
 
 
 def _process(prepared: tasks.Prepared, strips: tuple[int, ...]) -> tuple[list[StripDone], Timings]:

@@ -32,7 +32,7 @@ def _line(event: Event) -> str | None:
         case RunStarted():
             notes = "".join(f"; {note}" for note in event.notes)
             return (
-                f"started pbsbatch {__version__}: {event.slides} slides, {event.skipped} skipped, "
+                f"started pbsbatch {__version__}: {len(event.sizes)} slides, {event.skipped} skipped, "
                 f"{event.workers} workers, model {event.model} on {event.engine}{notes}"
             )
         case SlidePlanned():

@@ -7,30 +7,29 @@ published by one rename, so the second run changes nothing.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pbsbatch import __version__
 from pbsbatch.config import Config
 from pbsbatch.engines.base import Engine
-from pbsbatch.errors import PbsbatchError, ScaleError, UnreadableSlideError
+from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError, UnreadableSlideError
 from pbsbatch.models.base import Calibration, Model, Survey
 from pbsbatch.models.scale import estimate_mpp
 from pbsbatch.models.survey import survey
 from pbsbatch.pipeline import Job, StripDone, Timings, process
-from pbsbatch.plan import BAND_PX, Needs, Plan, make_plan, work_scale
+from pbsbatch.plan import BAND_PX, PREVIEW_PX, Needs, Plan, make_plan, work_scale
 from pbsbatch.run.events import SlideResult
 from pbsbatch.run.key import content_digest, resume_key
+from pbsbatch.run.output import free_bytes
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
 from pbsbatch.store import TILE_FAILED, CommittedInfo, Preview, Store, StoreHeader, TileRows
 
 __all__ = ["Prepared", "Workbench", "commit_slide", "cut_slide", "prepare_slide", "process_strips"]
-
-PREVIEW_PX = 2048
-"""Longer side of the preview image kept in a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ def _estimated(slide: Slide) -> tuple[float, float]:
     return estimate.mpp, estimate.confidence
 
 
-def prepare_slide(bench: Workbench, ref: SlideRef) -> Prepared:
+def prepare_slide(bench: Workbench, ref: SlideRef, report: Callable[[StripDone], None]) -> Prepared:
     """Plan a slide and see what is already on disk; a slide of one strip is processed and committed at once."""
     start = time.perf_counter()
     content = content_digest(ref.path)
@@ -113,6 +112,7 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> Prepared:
             engine=bench.engine.name, precision=bench.engine.precision, config=bench.config,
         )  # fmt: skip
         calibration = bench.model.calibrate(cut.seen)
+        _refuse_over_budget(plan, bench.config, ref)
         prepared = Prepared(ref, plan, calibration, key, content, cut.scale_confidence, {}, 0.0)
         published = Store.committed(bench.config.output, ref.id)
         if published is not None and published.key == key:
@@ -125,11 +125,27 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> Prepared:
         if plan.strips > 1:
             return prepared
         timings = Timings()
-        strips = list(_process(bench, prepared, slide, tuple(missing), timings))
+        strips = _process(bench, prepared, slide, tuple(missing), timings, report)
         result = _commit(bench, prepared, slide, strips, start, timings)
         return replace(prepared, done=result, stages=asdict(timings))
     finally:
         slide.close()
+
+
+def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
+    """Refuse a slide whose projected memory exceeds a given budget, and stop a run whose disk cannot hold it."""
+    workers = config.workers or os.cpu_count() or 1
+    if config.memory is not None and plan.projected_memory * workers > config.memory:
+        raise PlanError(
+            f"{workers} workers need {plan.projected_memory * workers / 1e9:.2f} GB of memory for it, the budget is "
+            f"{config.memory / 1e9:.2f} GB", path=ref.path, cure="Use fewer --workers or a larger --memory",
+        )  # fmt: skip
+    free = free_bytes(config.output)
+    if plan.projected_disk > free:
+        raise OutputError(
+            f"the disk is full: a slide needs about {plan.projected_disk / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+            path=config.output, cure="Free some space and run again: finished work is kept",
+        )  # fmt: skip
 
 
 def process_strips(
@@ -139,15 +155,11 @@ def process_strips(
     timings = Timings()
     finished = _store(bench, prepared).finished
     wanted = tuple(s for s in strips if s not in finished)
-    done: list[StripDone] = []
     slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
     try:
-        for strip in _process(bench, prepared, slide, wanted, timings):
-            report(strip)
-            done.append(strip)
+        return _process(bench, prepared, slide, wanted, timings, report), timings
     finally:
         slide.close()
-    return done, timings
 
 
 def commit_slide(bench: Workbench, prepared: Prepared, strips: list[StripDone]) -> tuple[SlideResult, Timings]:
@@ -161,11 +173,16 @@ def commit_slide(bench: Workbench, prepared: Prepared, strips: list[StripDone]) 
 
 
 def _process(
-    bench: Workbench, prepared: Prepared, slide: Slide, strips: tuple[int, ...], timings: Timings
-) -> Iterator[StripDone]:
+    bench: Workbench, prepared: Prepared, slide: Slide, strips: tuple[int, ...], timings: Timings,
+    report: Callable[[StripDone], None],
+) -> list[StripDone]:  # fmt: skip
     job = Job(slide, prepared.plan, prepared.calibration, strips, _store(bench, prepared))
     threshold = bench.config.score_threshold or 0.0
-    return process([job], bench.model, bench.engine, score_threshold=threshold, timings=timings)
+    done: list[StripDone] = []
+    for strip in process([job], bench.model, bench.engine, score_threshold=threshold, timings=timings):
+        report(strip)
+        done.append(strip)
+    return done
 
 
 def _commit(

@@ -23,7 +23,7 @@ def run_one(
         Config(**{name: getattr(settings, name) for name in Config.__slots__} | {"output": out}),
         model or FakeOracleModel(), engine or FakeOracleEngine(), fence=lambda: None,
     )  # fmt: skip
-    prepared = prepare_slide(bench, SlideRef(slide_id, slide, slide.name, slide_id))
+    prepared = prepare_slide(bench, SlideRef(slide_id, slide, slide.name, slide_id), lambda _: None)
     if prepared.done is not None:
         return prepared.done
     order = sorted(prepared.missing, reverse=backwards)
