@@ -7,22 +7,17 @@ Run `python -m benchmarks.synth_realism --json`. Real fields are looked for in $
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from benchmarks import record
 from pbsbatch.synth import Scene
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "synth_realism.csv"
 FAMILIES = {"cream": "pbc_", "grey": "bccd_", "rose": "raabin_"}
 RED_UM = 7.2
 
@@ -133,30 +128,12 @@ def compare(data: Path, most: int) -> dict[str, object]:
     return {"benchmark": "synth_realism", "families": families, "largest_colour_gap": round(max(gaps), 1)}
 
 
-def append(result: dict[str, object]) -> None:
-    """Append one row per family and source to the results."""
-    new = not RESULTS.exists()
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    with RESULTS.open("a", newline="") as file:
-        out = csv.writer(file)
-        for stain, both in result["families"].items():  # type: ignore[attr-defined]
-            for source in ("real", "drawn"):
-                figures = {k: json.dumps(v) for k, v in both[source].items()}
-                if new:
-                    out.writerow(["date", "machine", "python", "family", "source", "fields", *figures])
-                    new = False
-                out.writerow(
-                    [
-                        stamp,
-                        platform.machine(),
-                        platform.python_version(),
-                        stain,
-                        source,
-                        both["fields"],
-                        *figures.values(),
-                    ]
-                )
+def rows(result: dict[str, object]) -> Iterator[dict[str, object]]:
+    """Yield one row per family and source."""
+    for stain, both in result["families"].items():  # type: ignore[attr-defined]
+        for source in ("real", "drawn"):
+            figures = {name: json.dumps(value) for name, value in both[source].items()}
+            yield {"family": stain, "source": source, "fields": both["fields"], **figures}
 
 
 def main() -> None:
@@ -166,14 +143,14 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=30, help="fields per family")
     parser.add_argument("--no-append", action="store_true", help="leave the results file alone")
     args = parser.parse_args()
-    data = Path(os.environ.get("PBSBATCH_DATA", ROOT.parent / "shared" / "data"))
-    if not (data / "txl").is_dir():
+    data = record.data_folder()
+    if data is None or not (data / "txl").is_dir():
         print(json.dumps({"benchmark": "synth_realism", "skipped": "no real fields: set PBSBATCH_DATA"}))
         return
     result = compare(data, args.most)
     if not args.no_append:
-        append(result)
-    print(json.dumps(result) if args.json else json.dumps(result, indent=1))
+        record.append("synth_realism", rows(result))
+    record.show(result)
 
 
 if __name__ == "__main__":

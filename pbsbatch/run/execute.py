@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -54,6 +54,9 @@ REAL = cluster.Loaders(models.load, engines.load)
 def execute(config: Config, on_event: Callable[[Event], None], *, loaders: cluster.Loaders = REAL) -> RunFinished:
     """Run over an archive and return how it ended. Raises UsageError before anything is touched."""
     start = time.perf_counter()
+    config = replace(  # a worker may stand in another folder
+        config, inputs=tuple(p.absolute() for p in config.inputs), output=config.output.absolute()
+    )
     model = loaders.model(config.model)
     engine = loaders.engine(model, config.engine)
     engine.close()

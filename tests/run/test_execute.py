@@ -77,9 +77,13 @@ def test_a_run_tells_its_events_and_equals_a_run_without_dask(archive: Path, tmp
     assert execute(config, events.append, loaders=LOADERS).results[0].resumed
 
 
-def test_a_setting_that_changes_results_redoes_them(archive: Path, tmp_path: Path) -> None:
-    config = Config(inputs=(archive / "1.tif",), output=tmp_path / "out", workers=1)
+def test_a_setting_that_changes_results_redoes_them(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(archive)
+    config = Config(inputs=(Path("1.tif"),), output=tmp_path / "out", workers=1)
     first = execute(config, lambda _: None, loaders=LOADERS).results[0]
+    assert first.path == archive / "1.tif"  # absolute: a worker may stand in another folder
     stricter = Config(inputs=config.inputs, output=config.output, workers=1, score_threshold=0.9)
     second = execute(stricter, lambda _: None, loaders=LOADERS).results[0]
     assert not second.resumed
