@@ -10,15 +10,16 @@ import cv2
 import numpy as np
 
 from pbsbatch.models.base import Calibration, Found, ModelSpec, Raw, Survey
+from pbsbatch.models.classical_clump import find_clumps, split_clumps
 from pbsbatch.models.classical_colour import COLOUR_RULES, STAIN_ZERO, Thresholds, thresholds
 from pbsbatch.models.classical_parts import PLATELET, Mask, Params, Region, widened
-from pbsbatch.models.classical_platelet import platelets_upon_cells
+from pbsbatch.models.classical_platelet import bumps, platelets_upon_cells
 from pbsbatch.models.classical_red import cell_body, red_labels, red_regions, red_seeds, seed_discs
 from pbsbatch.models.classical_white import find_nuclei, grow_whites
 
 __all__ = ["CLASSES", "RESULTS_VERSION", "ClassicalModel", "classical_spec"]
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raise it with every change that can change a result: it is part of the resume key."""
 
 WHITE_GLASS = 4.0
@@ -56,13 +57,18 @@ class ClassicalModel:
 
 
 def detect(green: Mask, stain: Mask, t: Thresholds, p: Params) -> list[Region]:
-    """Return the cells of one tile's colour planes: nuclei first, then red cells around them, then platelets."""
+    """Return the cells of one tile's colour planes: nuclei and clumps first, then red cells, then platelets."""
     stained = np.asarray(cv2.medianBlur(((stain > t.stain) & (green > t.cell)).astype(np.uint8), 3), np.uint8)
     body = cell_body(green, t, p)
     mute = beside_fill(green, stain, t)
-    nuclei = find_nuclei(stained, p)
+    nuclei = find_nuclei(stained, green, stain, mute, t, p)
     zone = None if nuclei is None else nuclei.zone
-    red = body if zone is None else body & (1 - widened(zone, 2))
+    clumps = find_clumps(stained, None if nuclei is None else nuclei.labels > 0, p)
+    red = body
+    for other in (zone, None if clumps is None else clumps.mask):
+        red = red if other is None else red & (1 - widened(other, 2))
+    hung = bumps(red, green, stain, mute, zone, t, p)
+    red = _without(red, hung)
     seeds = red_seeds(red, mute, zone, p)
     whites: list[Region] = []
     taken = near = None
@@ -71,8 +77,18 @@ def detect(green: Mask, stain: Mask, t: Thresholds, p: Params) -> list[Region]:
         whites, taken = grow_whites(nuclei, body, stain, discs, t, p)
         near = widened(taken, p.px(p.platelet_gap_um))
     reds = red_regions(red_labels(red, seeds, taken, p), green, stain, mute, near, t, p)
+    parts = [] if clumps is None else split_clumps(clumps, body, stain, near, t, p)
+    left = _without(stained if clumps is None else stained & (1 - clumps.mask), hung)
     lone = [r for r in reds if r.kind == PLATELET]
-    return [*reds, *whites, *platelets_upon_cells(stained, lone, stain, near, t, p)]
+    return [*reds, *whites, *hung, *parts, *platelets_upon_cells(left, lone, stain, near, t, p)]
+
+
+def _without(mask: Mask, regions: list[Region]) -> Mask:
+    """Return the mask without the regions' pixels."""
+    out = mask.copy() if regions else mask
+    for r in regions:
+        out[r.y : r.y + r.mask.shape[0], r.x : r.x + r.mask.shape[1]][r.mask] = 0
+    return out
 
 
 def beside_fill(green: Mask, stain: Mask, t: Thresholds) -> Mask:

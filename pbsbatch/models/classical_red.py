@@ -99,7 +99,11 @@ def red_regions(
         if not area:
             continue
         box = (x0, y0, x1, y1)
-        lone = None if shared else lone_platelet(labels, i + 1, box, area, dye / area, near, t, p)
+        lone = (
+            None
+            if shared
+            else lone_platelet(labels, i + 1, box, area, 0.0 if cut[i + 1] else density / area, dye / area, near, t, p)
+        )
         if lone is not None:
             out.append(lone)
             continue

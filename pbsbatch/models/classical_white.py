@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.models.classical_clump import is_clump
 from pbsbatch.models.classical_colour import Thresholds
 from pbsbatch.models.classical_parts import WHITE, Mask, Params, Region, closed, disc, widened
 from pbsbatch_kernels.peaks import local_maxima, unmerged
@@ -28,7 +29,7 @@ class Nuclei:
         return len(self.extents)
 
 
-def find_nuclei(stained: Mask, p: Params) -> Nuclei | None:
+def find_nuclei(stained: Mask, green: Mask, stain: Mask, mute: Mask, t: Thresholds, p: Params) -> Nuclei | None:
     """Return the nuclei, or None where there is none.
 
     Law: stained pixels belong to the nearest peak of their mass, blurred over a nucleus' width, so that the lobes of
@@ -55,7 +56,9 @@ def find_nuclei(stained: Mask, p: Params) -> Nuclei | None:
         return None
     labels.ravel()[points] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[owner]
     _release_pieces(labels, measure(labels, stained, stained, n)[:, :4], p)
-    boxes = measure(labels, stained, stained, n)[:, :4]
+    boxes = _without_clumps(labels, measure(labels, stained, stained, n)[:, :4], green, stain, mute, t, p)
+    if not len(boxes):
+        return None
     return Nuclei(labels, boxes, _hulls(labels, boxes))
 
 
@@ -76,6 +79,30 @@ def _release_pieces(labels: NDArray[np.int32], extents: NDArray[np.int64], p: Pa
         if small[1:].any():
             apart = (small[parts] & (own > 0))[join:-join, join:-join]
             labels[y0:y1, x0:x1][apart] = 0
+
+
+def _without_clumps(
+    labels: NDArray[np.int32],
+    extents: NDArray[np.int64],
+    green: Mask,
+    stain: Mask,
+    mute: Mask,
+    t: Thresholds,
+    p: Params,
+) -> NDArray[np.int64]:
+    """Take the clumps of platelets from the labels, in place, and return the extents of the nuclei left.
+
+    Law: what the slide's border cuts (mute) stays: its thickness is not known."""
+    kept = []
+    for i, (x0, y0, x1, y1) in enumerate(extents.tolist()):
+        window = labels[y0:y1, x0:x1]
+        own = window == i + 1
+        if not mute[y0:y1, x0:x1][own].any() and is_clump(own, x0, y0, green, stain, t, p):
+            window[own] = 0
+            continue
+        kept.append(i)
+        window[own] = len(kept)
+    return extents[kept]
 
 
 def _hulls(labels: NDArray[np.int32], extents: NDArray[np.int64]) -> Mask:
