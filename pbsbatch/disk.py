@@ -71,7 +71,7 @@ def write_atomic(path: Path, parts: Iterable[bytes | memoryview]) -> None:
                 f.flush()
                 os.fsync(f.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: a torn temporary file must not stay; the error goes on
         with suppress(OSError):
             temporary.unlink()
         raise

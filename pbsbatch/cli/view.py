@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from pbsbatch.cli.console import console, some
 from pbsbatch.config import Config
+from pbsbatch.errors import one_line
 from pbsbatch.run.events import (
     Event,
     RunFinished,
@@ -169,8 +171,13 @@ class View:
             self.progress.console.print(text, soft_wrap=True)
 
     def show_summary(self, finished: RunFinished) -> None:
-        """Print the table of slides, what went wrong, and where the results are."""
+        """Print the table of slides, what went wrong, and where the results are; if quiet, what went wrong."""
         if self.config.quiet:
+            for result in finished.results:
+                if result.status == "failed":
+                    print(f"pbsbatch: {one_line(result.name)}: {result.error}", file=sys.stderr)
+            if finished.stopped is not None:
+                print(f"pbsbatch: stopped: {one_line(finished.stopped)}", file=sys.stderr)
             return
         self.out.print(_table(finished.results))
         for line in _closing_lines(finished, self.config):

@@ -66,7 +66,9 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
         claim(config.output, config.inputs)
         removed = start_over(config.output) if config.fresh else []
         on_event = logged(config.output / "run.log", on_event)
-        notes = [*found.warnings, *(f"--fresh removed {name}" for name in removed)]
+        notes = list(found.warnings)
+        if removed:
+            notes.append(f"--fresh removed {len(removed)} results of earlier runs")
         with cluster.connect(config, loaders, token) as (client, workers):
             run = _Run(config, found, client, workers, on_event)
             on_event(

@@ -53,5 +53,8 @@ def _slide_line(result: SlideResult) -> str:
         return f"{result.status} {result.name!r}: {result.error}{details}"
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
     failed = f", {len(result.failed_tiles)} tiles failed" if result.failed_tiles else ""
+    scale = ""
+    if result.scale_confidence is not None:
+        scale = f", scale estimated at {result.mpp:.4g} um per pixel (confidence {result.scale_confidence:.2f})"
     kept = " (committed by an earlier run)" if result.resumed else ""
-    return f"done {result.name!r}: {counts}{failed}{kept}"
+    return f"done {result.name!r}: {counts}{failed}{scale}{kept}"

@@ -102,19 +102,30 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+OUR_FILES = ("summary.csv", "failures.csv", "run.json", "run.log")
+
+
 def start_over(out: Path) -> list[str]:
     """Remove what earlier runs wrote under OUT, nothing else, and return what was removed."""
+    stores = out / "slides"
+    ours = [out / name for name in OUR_FILES]
+    if stores.is_dir() and not stores.is_symlink():
+        ours += [stores / ".work", *(path for path in sorted(stores.glob("*.zarr")) if _is_our_store(path))]
     removed: list[str] = []
     with output_errors(out):
-        for name in OUR_FILES:
-            path = out / name
+        for path in ours:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-                removed.append(name)
             elif path.exists() or path.is_symlink():
                 path.unlink()
-                removed.append(name)
+            else:
+                continue
+            removed.append(str(path.relative_to(out)))
     return removed
 
 
-OUR_FILES = ("slides", "summary.csv", "failures.csv", "run.json", "run.log")
+def _is_our_store(path: Path) -> bool:
+    try:
+        return "pbsbatch" in json.loads((path / "zarr.json").read_bytes())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -241,6 +241,6 @@ def _store(bench: Workbench, prepared: Prepared) -> Store:
         slide_id=prepared.ref.id, width=plan.width, height=plan.height,
         mpp=None if plan.mpp_source == "estimated" else plan.mpp,
         classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
-        max_cell_px=max(1, round(plan.max_cell_px * plan.scale)), attributes=attributes,
+        attributes=attributes,
     )  # fmt: skip
     return Store.begin(bench.config.output, header, prepared.key)

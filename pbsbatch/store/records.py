@@ -47,7 +47,6 @@ class StoreHeader:
     classes: tuple[str, ...]
     strips: int
     band_px: float  # the seam band, level-0 px
-    max_cell_px: int  # the longest side of a cell's box, level-0 px
     attributes: Mapping[str, JSON] = field(default_factory=dict)  # "pbsbatch" in the store's root attributes
 
     def __post_init__(self) -> None:

@@ -72,7 +72,7 @@ def draw_smear(
     b = drawn.boxes
     truth = drawn.take(np.lexsort((-drawn.scores, drawn.classes, b[:, 2], b[:, 3], b[:, 0], b[:, 1])))
     strips = tuple(_strip(truth, k, width, height, tile, strip, band) for k in range(-(-height // strip)))
-    header = StoreHeader(f"smear-{seed}", width, height, 0.25, ("rbc", "wbc", "platelet"), len(strips), band, 32)
+    header = StoreHeader(f"smear-{seed}", width, height, 0.25, ("rbc", "wbc", "platelet"), len(strips), band)
     return Smear(header, truth, strips)
 
 
@@ -271,7 +271,7 @@ class StoreTests:
         assert store.commit(preview_of(smear.header)).cells == len(smear.truth)
 
     def test_ties_go_to_the_score_then_to_the_lower_id(self, tmp_path: Path) -> None:
-        header = StoreHeader("ties", 40, 10, None, ("cell",), 1, 3.0, 20)
+        header = StoreHeader("ties", 40, 10, None, ("cell",), 1, 3.0)
         boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10], [12, 1, 20, 9]], np.float32)
         cells = cells_of(boxes, np.array([0.5, 0.9, 0.9, 0.2], np.float32))
         store = self.begin(tmp_path, header, KEY)
@@ -281,7 +281,7 @@ class StoreTests:
 
     @pytest.mark.parametrize("strips", [0, 1, 3])
     def test_a_slide_without_cells(self, tmp_path: Path, strips: int) -> None:
-        header = StoreHeader("empty", 3000, 2000, None, ("cell",), strips, 3.0, 40)
+        header = StoreHeader("empty", 3000, 2000, None, ("cell",), strips, 3.0)
         store = self.begin(tmp_path, header, KEY)
         for k in range(strips):
             store.append(k, Detections.empty(), TileRows.empty())
@@ -293,7 +293,7 @@ class StoreTests:
         assert len(slide.tiles) == 0
 
     def test_a_slide_of_one_pixel(self, tmp_path: Path) -> None:
-        header = StoreHeader("dot", 1, 1, 0.5, ("cell",), 1, 3.0, 40)
+        header = StoreHeader("dot", 1, 1, 0.5, ("cell",), 1, 3.0)
         cells = cells_of(np.array([[-9, -9, 9, 9]], np.float32), np.ones(1, np.float32))
         store = self.begin(tmp_path, header, KEY)
         store.append(0, cells, TileRows.empty())

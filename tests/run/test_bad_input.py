@@ -133,6 +133,14 @@ def test_running_again_keeps_what_is_done_and_says_so(night: tuple, archive: Pat
     assert before == {p: p.stat().st_mtime_ns for p in (out / "slides").rglob("zarr.json")}
 
 
+def test_a_quiet_run_still_names_what_failed(tmp_path: Path) -> None:
+    (tmp_path / "empty.svs").write_bytes(b"")
+    done = pbsbatch("run", "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--quiet")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "pbsbatch: empty.svs: the file is empty. Copy or export the file again\n"
+
+
 def test_a_folder_of_another_run_is_refused(night: tuple, tmp_path: Path) -> None:
     _, out = night
     write_tiff(tmp_path / "a.tif", smear())

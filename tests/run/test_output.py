@@ -86,12 +86,18 @@ def test_two_runs_exclude_each_other_and_a_dead_owner_keeps_nothing(tmp_path: Pa
 
 
 def test_starting_over_leaves_what_is_not_ours(tmp_path: Path) -> None:
-    (tmp_path / "slides").mkdir()
-    (tmp_path / "slides" / "x").write_text("")
+    stores = tmp_path / "slides"
+    for name, attributes in (("ours.zarr", '{"pbsbatch": {}}'), ("theirs.zarr", "{}")):
+        (stores / name).mkdir(parents=True)
+        (stores / name / "zarr.json").write_text(f'{{"attributes": {attributes}}}')
+    (stores / "notes.txt").write_text("mine")
+    (stores / ".work" / "a").mkdir(parents=True)
     (tmp_path / "summary.csv").write_text("")
     (tmp_path / "notes.txt").write_text("mine")
-    assert sorted(start_over(tmp_path)) == ["slides", "summary.csv"]
-    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    assert start_over(tmp_path) == ["summary.csv", "slides/.work", "slides/ours.zarr"]
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {"notes.txt", "slides/notes.txt", "slides/theirs.zarr/zarr.json"}
+    assert start_over(tmp_path) == []
 
 
 def test_an_atomic_write_leaves_no_other_file(tmp_path: Path) -> None:

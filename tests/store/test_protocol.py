@@ -214,7 +214,7 @@ from pbsbatch.detections import OWNED, Detections
 from pbsbatch.store import Preview, Store, StoreHeader, TileRows
 out, height, strip = Path(sys.argv[1]), int(sys.argv[2]), 1024
 width, pitch, side = 8192, 16, 14
-header = StoreHeader("s", width, height, None, ("cell",), height // strip, 3.0, 20)
+header = StoreHeader("s", width, height, None, ("cell",), height // strip, 3.0)
 store = Store.begin(out, header, "a" * 64)
 preview = Preview(np.zeros((64, 64, 3), np.uint8), 128.0)
 size = (side * side + 7) // 8

@@ -24,7 +24,7 @@ def views(centres: list[tuple[float, float]], tiles: list[int], flags: list[int]
 
 def settled(out: Path, *strips: tuple[Detections, TileRows]) -> list[list[float]]:
     """Return the centres of the cells that are kept."""
-    header = StoreHeader("s", 200, 200, None, ("cell",), len(strips), 3.0, 20)
+    header = StoreHeader("s", 200, 200, None, ("cell",), len(strips), 3.0)
     store = Store.begin(out, header, KEY)
     for k, strip in enumerate(strips):
         store.append(k, *strip)
@@ -65,7 +65,7 @@ def test_ids_run_through_strips_that_interleave(tmp_path: Path) -> None:
     """A large cell of the second strip begins above small ones of the first."""
     first = views([(50, 95), (70, 97)], [0, 0], [OWNED, OWNED])
     second = cells_of(np.array([[100, 60, 160, 160], [20, 101, 40, 121]], np.float32), np.ones(2, np.float32))
-    header = StoreHeader("s", 200, 200, None, ("cell",), 2, 3.0, 100)
+    header = StoreHeader("s", 200, 200, None, ("cell",), 2, 3.0)
     store = Store.begin(tmp_path, header, KEY)
     store.append(1, second, TileRows.empty())
     store.append(0, first, TileRows.empty())
@@ -90,7 +90,7 @@ def test_coarser_levels_take_the_top_left_pixel(tmp_path: Path) -> None:
 
 
 def test_cells_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    header = StoreHeader("s", 200, 200, None, ("cell",), 1, 3.0, 100)
+    header = StoreHeader("s", 200, 200, None, ("cell",), 1, 3.0)
     store = Store.begin(tmp_path, header, KEY)
     good = views([(50, 50)], [0], [OWNED])
     for bad in (
