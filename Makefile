@@ -2,14 +2,18 @@ PYTHON ?= python3
 VENV ?= .venv
 STAMP := $(VENV)/.core
 STAMP_TEST := $(VENV)/.test
+STAMP_TRAIN := $(VENV)/.train
 INPUT ?=
+DATA ?= ../shared/data
+OUTPUT ?= models-run
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test lint smoke-wheel clean
+.PHONY: help demo models data test lint smoke-wheel clean
 
 help:
 	@echo "make demo             install, draw a few synthetic smears, run on them, show counts beside the truth"
 	@echo "make demo INPUT=DIR   the same on your own slides"
+	@echo "make models           train the shipped detector again from the data sets in DATA=DIR [$(DATA)], into OUTPUT=DIR"
 	@echo "make test             install everything the tests need and run the whole suite"
 	@echo "make lint             ruff, mypy --strict, the layering contracts"
 	@echo "make clean            remove what the above made"
@@ -23,6 +27,17 @@ $(STAMP): pyproject.toml
 $(STAMP_TEST): $(STAMP) pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	@touch $@
+
+$(STAMP_TRAIN): $(STAMP) pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --editable ".[train]"
+	@touch $@
+
+data:  # before anything large is installed
+	@test -d "$(DATA)/txl" || { echo "no data sets in $(DATA): give their folder with DATA=DIR; it must hold txl/" >&2; exit 2; }
+
+models: data $(STAMP_TRAIN)
+	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)" \
+		$(if $(wildcard $(OUTPUT)/checkpoint.safetensors),--resume)
 
 demo: $(STAMP)
 	@$(VENV)/bin/python -m benchmarks.demo $(if $(INPUT),--input "$(INPUT)")
@@ -38,6 +53,7 @@ smoke-wheel: $(STAMP_TEST)
 
 test: lint smoke-wheel
 	$(VENV)/bin/python -m pytest
+	NUMBA_DISABLE_JIT=1 $(VENV)/bin/python -m pytest tests/kernels  # the same loops as plain Python, which checks bounds
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-slides demo-results

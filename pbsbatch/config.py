@@ -13,7 +13,7 @@ from pbsbatch.errors import UsageError
 
 __all__ = ["Config", "parse_bytes", "read_config_file", "resolve"]
 
-ENGINES = ("auto", "openvino", "torch", "tensorrt")
+ENGINES = ("auto", "opencv", "openvino", "torch", "tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Config:
 
     inputs: tuple[Path, ...] = ()
     output: Path = Path("pbsbatch-results")
-    model: str = "classical"
+    model: str = "smear"
     engine: str = "auto"
     mpp: float | None = None
     score_threshold: float | None = None

@@ -221,6 +221,8 @@ class _Kept:
 def keep_owned(found: Found, tile: Tile, score_threshold: float = 0.0) -> _Kept:
     """Choose the cells whose centre lies in the core, and those within the seam band outside it.
 
+    Near the border, and so to be settled, is what lies within the band outside or twice the band inside.
+
     Law: with identical views, the owned cells of all tiles are every cell exactly once.
     """
     boxes = found.boxes.astype(np.float64)
@@ -229,7 +231,8 @@ def keep_owned(found: Found, tile: Tile, score_threshold: float = 0.0) -> _Kept:
     core = tile.core
     inside = tile.owns(np.stack([centre_x, centre_y], axis=1))
     deep = np.minimum.reduce([centre_x - core.x, core.x1 - centre_x, centre_y - core.y, core.y1 - centre_y])
-    near = np.abs(deep) < BAND_PX  # deep is the signed distance to the border, negative outside
+    # deep is negative outside. Owned views further in too: at a corner of four tiles, two that missed a cell may match
+    near = (deep > -BAND_PX) & (deep < 2 * BAND_PX)
     flags = (inside * OWNED | near * NEAR_BORDER).astype(np.uint8)
     index = np.flatnonzero((inside | near) & (found.scores >= score_threshold))
     return _Kept(found, index, flags[index])

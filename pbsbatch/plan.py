@@ -5,8 +5,9 @@ or more whole rows of cores. A tile reads its core plus a halo on all sides, at 
 
 Laws, each a property test: the cores of the tiles cover the slide; no point lies in two cores; the
 halo holds half of the largest cell, the seam band and the model's context; where the slide has room
-for it, cores are at least 0.8 of what is computed. Geometry depends on slide, model and config
-alone, so that a strip means the same to every worker and to every later run.
+for it, cores are at least 0.8 of what is computed. The sides of tiles are multiples of STEP_PX, and
+so are their places unless an origin is given. Geometry depends on slide, model and config alone, so
+that a strip means the same to every worker and to every later run.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ FIELD_MARGIN_PX = 16
 """A slide of one tile needs no halo, only a margin so that no cell touches the border of the array."""
 SNAP = 0.05
 """A level this near the working scale is used as it is: resampling would cost more than it gives."""
-STEP_PX = 8
-"""Core sizes are multiples of this."""
+STEP_PX = 16
+"""Cores, halos and so tiles are multiples of this, a network's coarsest stride: neighbours see a cell on one grid."""
 TILES_PER_STRIP = 16
 """Narrow slides group rows of cores until a strip has about this many tiles."""
 WORKER_BYTES = 550_000_000
@@ -183,8 +184,8 @@ def make_plan(
     max_cell_px = math.ceil(needs.max_cell_um / (mpp * scale))
     halo = required_halo(max_cell_px, needs.context_px, config.halo)
     one_tile = config.core is None and config.halo is None and config.origin == (0, 0)
-    least = config.core or _least_core(halo)
-    core_w, core_h = (config.core, config.core) if config.core else (_even(work_w, least), _even(work_h, least))
+    least = _least_core(halo)
+    core_w, core_h = (_stepped(config.core or _even(length, least)) for length in (work_w, work_h))
     if one_tile and core_w >= work_w and core_h >= work_h:
         halo = FIELD_MARGIN_PX
     cols, rows = _count(work_w, core_w, config.origin[0]), _count(work_h, core_h, config.origin[1])
@@ -204,7 +205,7 @@ def work_scale(levels: Sequence[Level], mpp: float, work_mpp: float) -> float:
 
 
 def required_halo(max_cell_px: int, context_px: int, asked: int | None) -> int:
-    """Return the halo, or refuse one that would cut cells; the numbers stand in the message."""
+    """Return the halo, a multiple of STEP_PX, or refuse one that would cut cells with the numbers in the message."""
     half = math.ceil(max_cell_px / 2)
     least = half + BAND_PX + context_px
     if asked is not None and asked < least:
@@ -213,7 +214,7 @@ def required_halo(max_cell_px: int, context_px: int, asked: int | None) -> int:
             f"{BAND_PX} for the seam band, {context_px} for the model's context",
             cure="Leave halo out of the config, or raise it",
         )
-    return least if asked is None else asked
+    return _stepped(least if asked is None else asked)
 
 
 def _least_core(halo: int) -> int:
@@ -223,9 +224,13 @@ def _least_core(halo: int) -> int:
 
 
 def _even(length: int, least: int) -> int:
-    """Return the core size, a multiple of STEP_PX, that divides a length evenly into cores of at least `least`."""
-    count = max(1, length // least)
-    return STEP_PX * math.ceil(length / count / STEP_PX)
+    """Return the core size that divides a length evenly into cores of at least `least`."""
+    return math.ceil(length / max(1, length // least))
+
+
+def _stepped(length: int) -> int:
+    """Return the least multiple of STEP_PX that holds a length."""
+    return STEP_PX * math.ceil(length / STEP_PX)
 
 
 def _start(origin: int, core: int) -> int:

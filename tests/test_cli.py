@@ -54,7 +54,7 @@ def test_help_starts_nothing_heavy() -> None:
     [
         (["run"], "no input"),
         (["run", "--input", "nowhere"], "nowhere"),
-        (["run", "--input", ".", "--engine", "warp"], "auto, openvino, torch, tensorrt"),
+        (["run", "--input", ".", "--engine", "warp"], "auto, opencv, openvino, torch, tensorrt"),
         (["run", "--input", ".", "--model", "yolo99"], "classical"),
         (["run", "--input", ".", "--mpp", "900"], "um per pixel"),
         (["run", "--input", ".", "--memory", "lots"], "not an amount of memory"),

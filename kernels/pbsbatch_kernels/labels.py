@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pbsbatch_kernels.jit import kernel
 
 __all__ = ["Painter", "priority"]
 
@@ -46,7 +47,7 @@ class Painter:
         return int(_paint(out, np.int64(x), np.int64(y), *self._cells))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _paint(
     out: NDArray[np.int32],
     x: np.int64,

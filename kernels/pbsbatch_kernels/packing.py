@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pbsbatch_kernels.jit import kernel
 
 __all__ = ["pack_scaled"]
 
@@ -43,20 +44,30 @@ def pack_scaled(
     return out.astype(np.int32), offsets, bits
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pack(
     flat: NDArray[np.uint8], starts: NDArray[np.int64], windows: NDArray[np.int64], scale: float,
     out: NDArray[np.int64], offsets: NDArray[np.int64], bits: NDArray[np.uint8],
 ) -> None:  # fmt: skip
+    """Gather bits into whole bytes; where each column comes from is asked once per mask, not once per pixel."""
+    widest = np.int64(0)
+    for i in range(out.shape[0]):
+        widest = max(widest, out[i, 2])
+    source = np.empty(widest, np.int64)
     for i in range(windows.shape[0]):
         x, y, w, h = windows[i, 0], windows[i, 1], windows[i, 2], windows[i, 3]
         left, top, wide, tall = out[i, 0], out[i, 1], out[i, 2], out[i, 3]
-        bit = offsets[i] * 8
+        for col in range(wide):
+            source[col] = min(max(np.int64(np.floor((left + col + 0.5) / scale)) - x, 0), w - 1)
+        at, byte, filled = offsets[i], np.uint8(0), 0
         for row in range(tall):
             source_row = min(max(np.int64(np.floor((top + row + 0.5) / scale)) - y, 0), h - 1)
             line = starts[i] + source_row * w
             for col in range(wide):
-                source_col = min(max(np.int64(np.floor((left + col + 0.5) / scale)) - x, 0), w - 1)
-                if flat[line + source_col]:
-                    bits[bit >> 3] |= np.uint8(128 >> (bit & 7))
-                bit += 1
+                byte = np.uint8((byte << 1) | (flat[line + source[col]] & 1))
+                filled += 1
+                if filled == 8:
+                    bits[at] = byte
+                    at, byte, filled = at + 1, np.uint8(0), 0
+        if filled:
+            bits[at] = np.uint8(byte << (8 - filled))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pbsbatch_kernels.jit import kernel
 
 __all__ = ["local_maxima", "unmerged", "votes"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def local_maxima(height: NDArray[np.float32], reach: int, floor: float) -> NDArray[np.int32]:
     """Return (N, 2) y, x in raster order of the maxima within a square of half-width reach.
 
@@ -52,7 +53,7 @@ def local_maxima(height: NDArray[np.float32], reach: int, floor: float) -> NDArr
     return out[:n]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _saddle(height: NDArray[np.float32], y0: int, x0: int, y1: int, x1: int) -> float:
     """Return the lowest height met on the straight line between two pixels."""
     steps = max(abs(y1 - y0), abs(x1 - x0))
@@ -65,7 +66,7 @@ def _saddle(height: NDArray[np.float32], y0: int, x0: int, y1: int, x1: int) -> 
     return lowest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def unmerged(height: NDArray[np.float32], peaks: NDArray[np.int32], reach: float, ratio: float) -> NDArray[np.bool_]:
     """Say which peaks stand for a thing of their own.
 
@@ -94,7 +95,7 @@ def unmerged(height: NDArray[np.float32], peaks: NDArray[np.int32], reach: float
     return stands
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def votes(
     mask: NDArray[np.uint8],
     mute: NDArray[np.uint8],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pbsbatch_kernels.jit import kernel
 
 __all__ = [
     "FEATURES",
@@ -23,7 +24,7 @@ FEATURES = ("x0", "y0", "x1", "y1", "area", "density", "stain", "edge", "shared"
 lie against another region"""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def power_labels(
     mask: NDArray[np.uint8], seeds: NDArray[np.int32], radii: NDArray[np.float32], reach: int
 ) -> NDArray[np.int32]:
@@ -53,7 +54,7 @@ def power_labels(
     return labels
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def connect(labels: NDArray[np.int32], seeds: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
     """Return the labels with only the part of each region that hangs together with its pixel nearest to its seed.
 
@@ -99,7 +100,7 @@ def connect(labels: NDArray[np.int32], seeds: NDArray[np.int32], reach: int) -> 
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def measure(
     labels: NDArray[np.int32], density: NDArray[np.uint8], stain: NDArray[np.uint8], n: int
 ) -> NDArray[np.int64]:
@@ -136,7 +137,7 @@ def measure(
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def extents(labels: NDArray[np.int32], n: int) -> NDArray[np.int32]:
     """Return (n, 5): x0, y0, x1, y1 (exclusive) and area of the labels 0 .. n - 1."""
     rows, cols = labels.shape
@@ -154,7 +155,7 @@ def extents(labels: NDArray[np.int32], n: int) -> NDArray[np.int32]:
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_labels(mask: NDArray[np.uint8], labels: NDArray[np.int32], chosen: NDArray[np.bool_]) -> None:
     """Set the mask to 1, in place, where the label is chosen."""
     rows, cols = mask.shape
@@ -164,7 +165,7 @@ def fill_labels(mask: NDArray[np.uint8], labels: NDArray[np.int32], chosen: NDAr
                 mask[y, x] = 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def number_pieces(
     points: NDArray[np.int64], labels: NDArray[np.int32], start: int, widest: int, least: int, eight: bool
 ) -> int:
@@ -205,7 +206,7 @@ def number_pieces(
     return start
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def overlap_mask(
     labels: NDArray[np.int32], mine: int, box: tuple[int, int, int, int], cy: int, cx: int, r: int
 ) -> tuple[int, int, NDArray[np.bool_]]:
@@ -228,7 +229,7 @@ def overlap_mask(
     return left, top, own[top - y0 : bottom - y0, left - x0 : right - x0].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def rim_radii(labels: NDArray[np.int32], seeds: NDArray[np.int32]) -> NDArray[np.float32]:
     """Return (n, 2): the mean distance from each seed to its region's free border pixels, and their number.
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pbsbatch_kernels.jit import kernel
 
 __all__ = ["ONE", "area_taps", "linear_taps", "resample", "shrink_whole"]
 
@@ -19,7 +20,7 @@ ONE = 1 << SHIFT  # two axes of 11 bits and 8 bits of pixel fit a signed 32-bit 
 HALF = 1 << (2 * SHIFT - 1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def area_taps(
     ratio: float, first: int, count: int, origin: int, starts: NDArray[np.int32], weights: NDArray[np.int32]
 ) -> None:
@@ -40,7 +41,7 @@ def area_taps(
             before = upto
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def linear_taps(
     ratio: float, first: int, count: int, origin: int, starts: NDArray[np.int32], weights: NDArray[np.int32]
 ) -> None:
@@ -54,7 +55,7 @@ def linear_taps(
         weights[k, 1] = right
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def resample(
     src: NDArray[np.uint8],
     x_starts: NDArray[np.int32],
@@ -90,7 +91,7 @@ def resample(
             out[oy, ox, 2] = np.uint8(b >> (2 * SHIFT))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def shrink_whole(src: NDArray[np.uint8], n: int, out: NDArray[np.uint8]) -> None:
     """Fill out (h, w, 3) with the rounded means of n x n blocks of src (h * n, w * n, 3)."""
     flat = src.reshape(src.shape[0], src.shape[1] * 3)

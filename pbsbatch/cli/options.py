@@ -11,7 +11,10 @@ Inputs = Annotated[
     list[Path],
     typer.Option("--input", "-i", help="A slide, or a folder that is searched for slides. May be given several times."),
 ]
-ModelName = Annotated[str | None, typer.Option("--model", help="Name of a shipped model. [default: classical]")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="A shipped model (smear, classical) or the folder of your own. [default: smear]"),
+]
 Mpp = Annotated[
     float | None,
     typer.Option(

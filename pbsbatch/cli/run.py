@@ -18,7 +18,7 @@ def run(
     ] = None,
     model: ModelName = None,
     engine: Annotated[
-        str | None, typer.Option("--engine", help="auto, openvino, torch or tensorrt. [default: auto]")
+        str | None, typer.Option("--engine", help="auto, opencv, openvino or torch. [default: auto]")
     ] = None,
     mpp: Mpp = None,
     score_threshold: Annotated[

@@ -6,6 +6,7 @@ scheduler address must be one that you trust.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -28,8 +29,9 @@ from pbsbatch.errors import OutputError, UsageError
 from pbsbatch.models.base import Model
 from pbsbatch.run.output import MARKER
 from pbsbatch.run.tasks import Workbench
+from pbsbatch_kernels.warm import WarmUp, warm_up
 
-__all__ = ["Loaders", "bench", "connect"]
+__all__ = ["Loaders", "bench", "connect", "kernels_ready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +60,24 @@ SETTINGS = {
 }  # fmt: skip
 
 
+THREADS = "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS"
+"""Where an engine reads how many cores are its own: fewer workers than cores share them out."""
+
+
 class _Setup(WorkerPlugin):
-    """Load model and engine once per worker process."""
+    """Load kernels, model and engine once per worker process, before its first task."""
 
     name = "pbsbatch"
 
     def __init__(self, config: Config, loaders: Loaders, token: str) -> None:
         self.config, self.loaders, self.token = config, loaders, token
 
-    def setup(self, worker: Worker) -> None:
+    async def setup(self, worker: Worker) -> None:
         if threading.current_thread() is threading.main_thread() and os.getppid() != 1:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
         cv2.setNumThreads(1)  # Dask owns the cores
+        # on a thread: the first time on a machine it takes long, and the worker must go on answering
+        worker.pbsbatch_kernels = await asyncio.to_thread(warm_up)  # type: ignore[attr-defined]
         model = self.loaders.model(self.config.model)
         engine = self.loaders.engine(model, self.config.engine)
         fence = _Fence(self.config.output, self.token)
@@ -94,6 +102,17 @@ def bench() -> Workbench:
     return found
 
 
+def kernels_ready(client: Any) -> WarmUp:
+    """Return how long the slowest worker took until its kernels were ready."""
+    found: dict[str, WarmUp] = client.run(_kernels)
+    return max(found.values(), key=lambda ready: ready.seconds)
+
+
+def _kernels(dask_worker: Worker) -> WarmUp:
+    found: WarmUp = dask_worker.pbsbatch_kernels  # type: ignore[attr-defined]
+    return found
+
+
 @contextlib.contextmanager
 def connect(config: Config, loaders: Loaders, token: str) -> Iterator[tuple[Any, int]]:
     """Yield a client whose workers are set up, and how many there are."""
@@ -101,9 +120,11 @@ def connect(config: Config, loaders: Loaders, token: str) -> Iterator[tuple[Any,
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
         if config.scheduler is None:
+            workers = config.workers or os.cpu_count() or 1
+            stack.enter_context(dask.config.set({THREADS: max(1, (os.cpu_count() or 1) // workers)}))
             folder = stack.enter_context(TemporaryDirectory(prefix="pbsbatch-dask-"))
             cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=config.workers or os.cpu_count() or 1, threads_per_worker=1, processes=True,
+                n_workers=workers, threads_per_worker=1, processes=True,
                 dashboard_address=None, host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
                 local_directory=folder,
             )  # fmt: skip

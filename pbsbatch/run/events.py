@@ -46,6 +46,7 @@ class RunStarted:
     engine: str
     model: str
     notes: tuple[str, ...] = ()
+    kernels: str = ""  # how long the workers' kernels took, and whether they had to be compiled
 
 
 @dataclass(frozen=True, slots=True)

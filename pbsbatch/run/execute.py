@@ -55,8 +55,9 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
     """Run over an archive and return how it ended. Raises UsageError before anything is touched."""
     start = time.perf_counter()
     config = replace(  # a worker may stand in another folder
-        config, inputs=tuple(p.absolute() for p in config.inputs), output=config.output.absolute()
-    )
+        config, inputs=tuple(p.absolute() for p in config.inputs), output=config.output.absolute(),
+        model=models.anywhere(config.model),
+    )  # fmt: skip
     model = loaders.model(config.model)
     engine = loaders.engine(model, config.engine)
     engine.close()
@@ -74,7 +75,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
             on_event(
                 RunStarted(
                     sizes=run.sizes, skipped=len(found.skipped), workers=workers, engine=engine.name,
-                    model=model.spec.name, notes=tuple(notes),
+                    model=model.spec.name, notes=tuple(notes), kernels=str(cluster.kernels_ready(client)),
                 )
             )  # fmt: skip
             with _stop_signals(run.stop_requests):

@@ -33,7 +33,7 @@ def _line(event: Event) -> str | None:
             notes = "".join(f"; {note}" for note in event.notes)
             return (
                 f"started pbsbatch {__version__}: {len(event.sizes)} slides, {event.skipped} skipped, "
-                f"{event.workers} workers, model {event.model} on {event.engine}{notes}"
+                f"{event.workers} workers, model {event.model} on {event.engine}; {event.kernels}{notes}"
             )
         case SlidePlanned():
             return f"planned {event.name!r}: {event.strips_left} strips, {event.tiles_left} tiles to do"

@@ -107,6 +107,7 @@ class Fold:
         if chunk is not None:
             parent = np.zeros((CHUNK, CHUNK), np.int32) if parent is None else parent
             y, x = (at[0] % 2) * CHUNK // 2, (at[1] % 2) * CHUNK // 2
+            # not the majority of the four: it lets a cell of 28 px grow by 4, 11, 19, 25 % in area over four levels
             parent[y : y + CHUNK // 2, x : x + CHUNK // 2] = chunk[::2, ::2]
         rows, cols = (min(2, n - 2 * a) for n, a in zip(self._grids[level], above, strict=True))
         if came + 1 == rows * cols:

@@ -54,24 +54,13 @@ def settle_seams(strips: Sequence[StripFile], tiles: TileRows, band_px: float) -
     views, own = np.concatenate(near), np.concatenate(owned)
     boxes = np.stack([views[n] for n in ("x0", "y0", "x1", "y1")], axis=1)
     keep, stands_for = seams.settle(boxes, views["score"], views["class"], views["tile"], own, band_px)
-    keep &= own | _in_analysed(boxes, keep & ~own, tiles)
+    # Two views that neither tile owns are one cell lost between them only if it lies in somebody's core:
+    # beyond the region of interest it is nobody's.
+    orphan = np.flatnonzero(keep & ~own)
+    keep[orphan] = seams.covered(boxes[orphan], tiles.core[tiles.status == TILE_OK])
     for k, rows_kept in enumerate(kept):
         rows_kept[views["row"][keep & (views["strip"] == k)]] = True
     return Seams(tuple(kept), len(views), int(stands_for[keep].sum()))
-
-
-def _in_analysed(boxes: NDArray[np.float32], asked: NDArray[np.bool_], tiles: TileRows) -> NDArray[np.bool_]:
-    """Say which of the cells asked for have their centre in the core of a tile that did not fail.
-
-    Two views that neither tile owns are one cell lost between them only if it lies in somebody's core:
-    beyond the region of interest it is nobody's.
-    """
-    inside = np.zeros(len(boxes), np.bool_)
-    cores = tiles.core[tiles.status == TILE_OK]
-    for i in np.flatnonzero(asked):
-        x, y = (float(boxes[i, a]) / 2 + float(boxes[i, a + 2]) / 2 for a in (0, 1))
-        inside[i] = ((cores[:, 0] <= x) & (x < cores[:, 2]) & (cores[:, 1] <= y) & (y < cores[:, 3])).any()
-    return inside
 
 
 def _load(strip: StripFile, k: int, rows: NDArray[np.int64]) -> NDArray[Any]:

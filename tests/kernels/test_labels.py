@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pbsbatch_kernels import labels, masks
@@ -18,7 +18,6 @@ def reference(shape: tuple[int, int], x: int, y: int, ids, windows, drawn) -> np
     return out
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.integers(0, 40), st.integers(0, 40))
 def test_paint_equals_the_reference(seed: int, n: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
@@ -32,6 +31,25 @@ def test_paint_equals_the_reference(seed: int, n: int, height: int, width: int) 
     touched = labels.Painter(ids, windows, offsets[:-1], bits).paint(out, x, y)
     np.testing.assert_array_equal(out, reference((height, width), x, y, ids, windows, drawn))
     assert touched >= len(set(out.ravel().tolist()) - {0})
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(5, 30))
+def test_a_picture_painted_in_pieces_is_the_picture_painted_at_once(seed: int, side: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 20, (12, 2))
+    bits, offsets = masks.pack([rng.random((h, w)) < 0.7 for w, h in sizes])
+    windows = np.concatenate([rng.integers(-10, 40, (12, 2)), sizes], axis=1).astype(np.int32)
+    ids, scores = rng.permutation(12).astype(np.int32) + 1, rng.integers(0, 4, 12).astype(np.float32)
+    order = labels.priority(scores, ids)
+    painter = labels.Painter(ids[order], windows[order], offsets[:-1][order], bits)
+    whole, pieces = np.zeros((40, 40), np.int32), np.zeros((40, 40), np.int32)
+    painter.paint(whole, 0, 0)
+    for y in range(0, 40, side):
+        for x in range(0, 40, side):
+            piece = np.zeros((side, side), np.int32)
+            painter.paint(piece, x, y)
+            pieces[y : y + side, x : x + side] = piece[: 40 - y, : 40 - x]
+    np.testing.assert_array_equal(pieces, whole)
 
 
 def test_priority_is_the_higher_score_then_the_lower_id() -> None:

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from pbsbatch_kernels import masks
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=20)
-MASKS = st.lists(hnp.arrays(np.bool_, SHAPES), max_size=12)
+MASK = hnp.arrays(np.bool_, SHAPES)
+MASKS = st.lists(MASK, max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
 @given(MASKS)
 def test_pack_equals_packbits_and_areas_count(drawn: list[np.ndarray]) -> None:
     bits, offsets = masks.pack(drawn)
@@ -21,11 +22,47 @@ def test_pack_equals_packbits_and_areas_count(drawn: list[np.ndarray]) -> None:
     np.testing.assert_array_equal(masks.areas(bits, offsets, windows), [m.sum() for m in drawn])
 
 
+@given(MASKS)
+def test_unpack_puts_a_margin_around_the_mask(drawn: list[NDArray[np.bool_]]) -> None:
+    bits, offsets = masks.pack(drawn)
+    windows = np.array([(0, 0, m.shape[1], m.shape[0]) for m in drawn], np.int64).reshape(-1, 4)
+    out = np.full(masks.padded_size(windows), 9, np.uint8)
+    for mask, start in zip(drawn, offsets, strict=False):
+        h, w = mask.shape
+        masks.unpack(bits, start, w, h, out)
+        np.testing.assert_array_equal(out[: (h + 2) * (w + 2)].reshape(h + 2, w + 2), np.pad(mask, 1))
+
+
 def test_bits_behind_the_last_pixel_do_not_count() -> None:
     windows, offsets = np.array([[0, 0, 3, 3]], np.int32), np.array([0, 2])
     assert masks.areas(np.full(2, 255, np.uint8), offsets, windows).tolist() == [9]
 
 
-def test_too_few_bits_are_refused() -> None:
-    with pytest.raises(ValueError, match="fewer bits"):
-        masks.areas(np.zeros(1, np.uint8), np.array([0, 1]), np.array([[0, 0, 3, 3]], np.int32))
+ONE = np.array([[0, 0, 3, 3]], np.int32)
+TWO_BYTES = np.zeros(2, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("bits", "offsets", "windows", "why"),
+    [
+        (TWO_BYTES, [0, 1], ONE, "fewer bits"),
+        (TWO_BYTES[:1], [0, 2], ONE, "fewer bits"),
+        (TWO_BYTES, [-1, 1], ONE, "fewer bits"),
+        (TWO_BYTES, [2, 0], ONE, "fewer bits"),
+        (TWO_BYTES, [0, 2], [[0, 0, -3, 3]], "negative"),
+        (TWO_BYTES, [0, 2], [[0, 0, 0, 2**16]], "longer than 65535"),
+        (TWO_BYTES, [0, 2], [[2**31 - 2, 0, 3, 3]], "int32"),
+        (TWO_BYTES, [0, 2], [[0, -(2**63), 3, 3]], "int32"),
+        (TWO_BYTES, [0, 2, 2], ONE, "do not fit"),
+        (TWO_BYTES, [0, 2], [[0, 3, 3]], "do not fit"),
+        (TWO_BYTES[None], [0, 2], ONE, "do not fit"),
+        (TWO_BYTES.astype(np.int8), [0, 2], ONE, "wrong type"),
+        (TWO_BYTES, [0.0, np.nan], ONE, "wrong type"),
+        (TWO_BYTES, [0, 2], [[0, 0, 3, 3.5]], "wrong type"),
+    ],
+)
+def test_masks_that_do_not_hold_together_are_refused(
+    bits: NDArray[np.uint8], offsets: list[int], windows: object, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        masks.checked(bits, np.array(offsets), np.array(windows))

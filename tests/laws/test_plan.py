@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from pbsbatch.config import Config
 from pbsbatch.errors import PlanError
 from pbsbatch.geometry import Level
-from pbsbatch.plan import BAND_PX, CORE_SHARE, FIELD_MARGIN_PX, Needs, Plan, make_plan, required_halo, work_scale
+from pbsbatch.plan import (
+    BAND_PX,
+    CORE_SHARE,
+    FIELD_MARGIN_PX,
+    STEP_PX,
+    Needs,
+    Plan,
+    make_plan,
+    required_halo,
+    work_scale,
+)
 
 NEEDS = Needs(work_mpp=0.25, max_cell_um=25, context_px=10)
 sizes = st.one_of(st.integers(1, 40), st.integers(41, 6000))
@@ -20,7 +30,7 @@ configs = st.builds(
     Config,
     core=st.one_of(st.none(), st.integers(32, 700)),
     halo=st.one_of(st.none(), st.integers(200, 900)),
-    origin=st.tuples(st.integers(-900, 900), st.integers(-900, 900)),
+    origin=st.one_of(st.just((0, 0)), st.tuples(st.integers(-900, 900), st.integers(-900, 900))),
 )
 
 
@@ -79,6 +89,17 @@ def test_every_tile_has_the_plans_one_shape_and_its_halo(width: int, height: int
         assert tile.core.area > 0
 
 
+@given(width=sizes, height=sizes, config=configs)
+def test_tiles_lie_on_the_strides_of_a_network(width: int, height: int, config: Config) -> None:
+    plan = plan_of(width, height, config)
+    assert all(side % STEP_PX == 0 for side in (*plan.tile_shape, plan.halo, plan.core_w, plan.core_h))
+    if config.origin == (0, 0):
+        assert all(tile.read.x % STEP_PX == tile.read.y % STEP_PX == 0 for tile in all_tiles(plan))
+    else:
+        places = {(tile.read.x % STEP_PX, tile.read.y % STEP_PX) for tile in all_tiles(plan)}
+        assert len(places) == 1  # neighbours see a cell alike all the same
+
+
 @given(width=st.integers(1200, 40_000), height=st.integers(1200, 40_000))
 def test_cores_are_most_of_what_is_computed(width: int, height: int) -> None:
     assert plan_of(width, height).core_share >= CORE_SHARE
@@ -125,7 +146,7 @@ def test_a_blank_slide_has_nothing_to_read() -> None:
 def test_a_halo_that_is_too_small_is_refused_with_the_numbers() -> None:
     with pytest.raises(PlanError, match=r"halo of 20 px is too small: 63 px are needed, 50 .* 3 .* 10"):
         plan_of(5000, 5000, Config(halo=20))
-    assert required_halo(100, 10, None) == 63
+    assert required_halo(100, 10, None) == 64  # the next multiple of STEP_PX
 
 
 def test_a_level_near_the_working_scale_is_used_as_it_is() -> None:

@@ -1,0 +1,116 @@
+"""The reference engine: PyTorch, fp32 on the CPU; fp16 or bf16 on a CUDA card.
+
+Slots are run one at a time on the CPU and in batches of one fixed size on a card, the last one padded: the choice of
+an algorithm may depend on the batch's size, and with it the last bits of a result.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from pbsbatch.engines.base import checked, own_threads
+from pbsbatch.errors import EngineError, ModelError, one_line
+from pbsbatch.models.base import Raw
+from pbsbatch.models.folder import OUTPUTS, WEIGHTS, ModelFolder
+from pbsbatch.nets.detector import DetectorNet, NetSize, ServedDetector
+
+if TYPE_CHECKING:
+    from pbsbatch.engines.cuda import CudaRunner
+
+__all__ = ["TorchEngine", "served_detector"]
+
+CPU_PRECISIONS = ("fp32",)
+CUDA_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def served_detector(folder: ModelFolder) -> ServedDetector:
+    """Return the network of a model folder, ready to run in fp32. No pickle is read: weights are safetensors."""
+    facts = folder.facts
+    net = DetectorNet(len(facts.classes), NetSize(facts.channels, facts.head_channels, facts.blocks, facts.stride))
+    try:
+        net.load_state_dict(load_tensors(folder.read(WEIGHTS)))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"its weights do not fit model.json: {one_line(error)[:300]}", path=folder.path / WEIGHTS,
+            cure="Copy the folder again from where it came",
+        ) from error  # fmt: skip
+    return ServedDetector(net, facts.mean, facts.std).eval().requires_grad_(False)
+
+
+class TorchEngine:
+    """Run a model folder with PyTorch. Law: the precision is the one that was asked for, or there is an error."""
+
+    name = "torch"
+
+    def __init__(
+        self, folder: ModelFolder, precision: str = "auto", device: str = "auto", threads: int | None = None
+    ) -> None:
+        self.device = _device(device)
+        cuda = self.device.type == "cuda"
+        known = tuple(CUDA_PRECISIONS) if cuda else CPU_PRECISIONS
+        self.precision = known[0] if precision == "auto" else precision
+        if self.precision not in known:
+            raise EngineError(
+                f"torch does not compute in {self.precision} on {self.device}", cure=f"Precisions: {', '.join(known)}"
+            )
+        self._lock = Lock()
+        self._net: ServedDetector | None = served_detector(folder).to(memory_format=torch.channels_last)
+        self._cuda: CudaRunner | None = None
+        if cuda:
+            from pbsbatch.engines.cuda import CudaRunner
+
+            self._cuda = CudaRunner(self._net, self.device, CUDA_PRECISIONS[self.precision])
+        else:
+            torch.set_num_threads(own_threads() if threads is None else threads)  # of the whole process
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
+        """Return scores, boxes and outlines, float32, of a batch (B, H, W, 3)."""
+        pixels = checked(pixels)
+        with self._lock, torch.inference_mode():
+            if self._net is None:
+                raise EngineError("the engine is closed")
+            if len(pixels) == 0:
+                blank = np.zeros((1, *pixels.shape[1:]), np.uint8)
+                return {name: values[:0] for name, values in zip(OUTPUTS, self._run(blank), strict=True)}
+            return dict(zip(OUTPUTS, self._run(pixels), strict=True))
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Run a tile of that shape once."""
+        self(np.zeros((1, height, width, 3), np.uint8))
+
+    def close(self) -> None:
+        """Let go of the network; a closed engine refuses to run."""
+        with self._lock:
+            self._net = self._cuda = None
+
+    def _run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        assert self._net is not None
+        try:
+            if self._cuda is not None:
+                return self._cuda(pixels)
+            return _one_by_one(self._net, pixels)
+        except RuntimeError as error:  # torch.OutOfMemoryError too
+            raise EngineError(f"torch failed on a batch of {pixels.shape}: {one_line(error)[:300]}") from error
+
+
+def _one_by_one(net: ServedDetector, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    slots: list[tuple[Tensor, ...]] = [net(torch.from_numpy(pixels[i : i + 1])) for i in range(len(pixels))]
+    return tuple(torch.cat(parts).contiguous().numpy() for parts in zip(*slots, strict=True))
+
+
+def _device(asked: str) -> torch.device:
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked not in ("cpu", "cuda"):
+        raise EngineError(f"there is no device {asked!r}", cure="Devices: auto, cpu, cuda")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise EngineError("PyTorch finds no CUDA card here", cure="Use --engine openvino, or mend the driver")
+    return torch.device(asked)

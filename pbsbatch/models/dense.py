@@ -1,0 +1,98 @@
+"""The dense detector: from raw scores, boxes and outlines of a tile's grid to cells with masks.
+
+Laws. Of the places that speak of one cell the best survives: greedy NMS within each class, then, at a higher overlap,
+between classes. A cell does not depend on where its tile starts, provided that tiles start on multiples of the
+network's coarsest stride (plan.STEP_PX). Scores are calibrated: of cells with score 0.7, seven in ten are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.errors import EngineError
+from pbsbatch.models.base import Calibration, Found, ModelSpec, Raw, Survey
+from pbsbatch.models.facts import DetectorFacts
+from pbsbatch.models.folder import RAYS, ModelFolder
+from pbsbatch.plan import SNAP
+from pbsbatch_kernels.nms import nms
+from pbsbatch_kernels.outlines import candidates, fill
+
+__all__ = ["RESULTS_VERSION", "DenseModel", "decode"]
+
+RESULTS_VERSION = 1
+"""Raise it with every change of decoding that can change a result: it is part of the resume key."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenseModel:
+    """A model folder as a Model. Engines take the network from the folder."""
+
+    folder: ModelFolder
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Return what planning, resuming and results need; the digest holds all that decides the results."""
+        facts = self.folder.facts
+        told = f"{RESULTS_VERSION} {self.folder.digest}"
+        return ModelSpec(
+            name=facts.name, version=facts.version, digest=hashlib.sha256(told.encode()).hexdigest(),
+            classes=facts.classes, work_mpp=facts.work_mpp, max_cell_um=facts.max_cell_um,
+            context_px=facts.context_px, engine="openvino",
+        )  # fmt: skip
+
+    def calibrate(self, seen: Survey) -> Calibration:
+        """Need nothing of a slide."""
+        return {}
+
+    def decode(self, raw: Raw, slot: int, calibration: Calibration) -> Found:
+        """Turn one slot of a batch's raw output into cells."""
+        try:
+            scores, boxes, outlines = (_slot(raw, name, slot) for name in ("scores", "boxes", "outlines"))
+            return decode(scores, boxes, outlines, self.folder.facts)
+        except (KeyError, IndexError, ValueError) as error:
+            raise EngineError(
+                f"the engine's output does not fit the model {self.folder.facts.name}: {error}",
+                cure="Try --engine torch, and report this",
+            ) from error
+
+
+def decode(
+    scores: NDArray[np.float32], boxes: NDArray[np.float32], outlines: NDArray[np.float32], facts: DetectorFacts
+) -> Found:
+    """Return the cells of one tile, best first, from raw scores (C, h, w), boxes (4, h, w), outlines (RAYS, h, w).
+
+    Bad shapes and numbers that are not finite are a ValueError.
+    """
+    rows, cols = scores.shape[1:]
+    if outlines.shape != (RAYS, rows, cols):
+        raise ValueError(f"outlines must be ({RAYS}, {rows}, {cols}), not {outlines.shape}")
+    # a level within SNAP of the working scale is used as it is: at the coarsest, the largest cell has the fewest pixels
+    largest = facts.max_cell_um / (facts.work_mpp * (1 + SNAP))
+    seen = candidates(scores, boxes, _least_logits(facts), facts.stride, largest)
+    a, b = np.array(facts.calibration, np.float32).T
+    merit = a[seen.classes] * seen.logits + b[seen.classes]  # not yet squeezed: good scores would tie at 1
+    kept = nms(seen.boxes, merit, seen.classes, facts.nms_iou)
+    kept = kept[nms(seen.boxes[kept], merit[kept], np.zeros(len(kept), np.uint8), facts.cross_iou)]
+    shapes = outlines.reshape(RAYS, -1)[:, seen.places[kept]].T
+    windows, masks = fill(seen.boxes[kept], shapes, cols * facts.stride, rows * facts.stride)
+    probabilities = (1 / (1 + np.exp(-merit[kept].astype(np.float64)))).astype(np.float32)
+    return Found(seen.boxes[kept], probabilities, seen.classes[kept], windows, masks)
+
+
+def _least_logits(facts: DetectorFacts) -> NDArray[np.float32]:
+    """Return the logits at which calibrated scores reach their thresholds."""
+    pairs = zip(facts.thresholds, facts.calibration, strict=True)
+    return np.array([(math.log(t / (1 - t)) - b) / a for t, (a, b) in pairs], np.float32)
+
+
+def _slot(raw: Raw, name: str, slot: int) -> NDArray[np.float32]:
+    values: NDArray[Any] = raw[name][slot]
+    if values.ndim != 3 or values.dtype != np.float32:
+        raise ValueError(f"{name} must be float32 (channels, rows, columns), not {values.dtype} {values.shape}")
+    return cast("NDArray[np.float32]", values)

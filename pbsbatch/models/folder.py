@@ -1,0 +1,166 @@
+"""A model is a folder: model.json, model.onnx, weights.safetensors, and model.int8.onnx where there is one.
+
+Laws. Every file stands in model.json with its sha256 and is read whole, at most once checked and never trusted: no
+pickle, no path out of the folder, no tensor in another file, no size that was not bounded first. A folder that does
+not fit is a ModelError that names the file and the cure. What write_folder writes, read_folder reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pbsbatch.disk import make_folder, output_errors, remove_tree, sync_files, unique, write_atomic
+from pbsbatch.errors import ModelError
+from pbsbatch.models.facts import DetectorFacts, facts_from_json, facts_to_json
+from pbsbatch.models.onnx_file import FLOAT, UINT8, Interface, OnnxError, interface
+
+__all__ = ["INT8", "MODEL_JSON", "ONNX", "OUTPUTS", "RAYS", "WEIGHTS", "ModelFolder", "read_folder", "write_folder"]
+
+MODEL_JSON, ONNX, WEIGHTS, INT8 = "model.json", "model.onnx", "weights.safetensors", "model.int8.onnx"
+OUTPUTS = ("scores", "boxes", "outlines")
+"""What a network returns, in this order."""
+RAYS = 32
+"""Directions of an outline."""
+FORMAT = 1
+"""Of model.json; raised when an old reader would misread a new folder."""
+MOST_BYTES = {MODEL_JSON: 1 << 20, ONNX: 1 << 28, WEIGHTS: 1 << 28, INT8: 1 << 28}
+AGAIN = "Copy the folder again from where it came"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder that was checked. Picklable."""
+
+    path: Path
+    facts: DetectorFacts
+    digest: str  # of all that model.json says, and so of every file
+    files: Mapping[str, str]  # name -> sha256
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes. Law: they are those that model.json names."""
+        data = _bytes_of(self.path, name)
+        if hashlib.sha256(data).hexdigest() != self.files[name]:
+            raise ModelError(
+                "its bytes are not those that model.json names: it is damaged or was changed",
+                path=self.path / name, cure=AGAIN,
+            )  # fmt: skip
+        return data
+
+
+def read_folder(path: Path) -> ModelFolder:
+    """Read and check a model folder: every file, every digest, and the ONNX ports against model.json."""
+    table = _table(path)
+    files, said = table.pop("files", None), table.pop("digest", None)
+    if table.pop("format", None) != FORMAT:
+        _refuse(path / MODEL_JSON, f"its format is not {FORMAT}", "It was written for another version of pbsbatch")
+    if not isinstance(files, dict) or not {ONNX, WEIGHTS} <= set(files) <= {ONNX, WEIGHTS, INT8}:
+        _refuse(path / MODEL_JSON, f"files must name {ONNX} and {WEIGHTS}, may name {INT8}, and nothing else")
+    facts = facts_from_json(table, path / MODEL_JSON)
+    digest = _digest({**table, "files": files})
+    if said != digest:
+        _refuse(
+            path / MODEL_JSON, "it was changed after it was written: its digest does not match",
+            f"{AGAIN}; if the change is meant, set digest to {digest}",
+        )  # fmt: skip
+    folder = ModelFolder(path, facts, digest, files)
+    folder.read(WEIGHTS)
+    for name in (ONNX, INT8):
+        if name in files:
+            _check_onnx(path / name, folder.read(name), facts)
+    return folder
+
+
+def write_folder(
+    path: Path, facts: DetectorFacts, *, onnx: bytes, weights: bytes, int8: bytes | None = None
+) -> ModelFolder:
+    """Write a model folder: it is there whole and readable, or not at all. One that stands there already is refused."""
+    if path.exists():
+        raise ModelError("something stands there already", path=path, cure="Choose another name, or remove it")
+    contents = {ONNX: onnx, WEIGHTS: weights} | ({} if int8 is None else {INT8: int8})
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    try:
+        table = json.loads(json.dumps(facts_to_json(facts), allow_nan=False))  # tuples as lists, as they will be read
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"its facts cannot be written as JSON: {error}", path=path) from error
+    table["files"] = files
+    told = {"format": FORMAT, **table, "digest": _digest(table)}
+    work = path.with_name(unique(f".tmp-{path.name}"))
+    try:
+        with output_errors(path):
+            make_folder(work)
+            for name, data in {**contents, MODEL_JSON: json.dumps(told, indent=1).encode()}.items():
+                write_atomic(work / name, [data])
+            read_folder(work)
+            sync_files(work)
+            work.rename(path)
+    finally:
+        remove_tree(work)
+    return ModelFolder(path, facts, told["digest"], files)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """Return what model.json holds."""
+    try:
+        table = json.loads(_bytes_of(path, MODEL_JSON), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"not valid JSON: {error}", path=path / MODEL_JSON, cure=AGAIN) from error
+    if not isinstance(table, dict):
+        _refuse(path / MODEL_JSON, "it must be a table")
+    return table
+
+
+def _bytes_of(path: Path, name: str) -> bytes:
+    """Read a file of the folder; not through a link that leads out of it, and not more than it may hold."""
+    file, most = path / name, MOST_BYTES[name]
+    try:
+        if file.resolve().parent != path.resolve():
+            _refuse(file, "it is a link that leads out of the model's folder", "Put the file itself there")
+        with file.open("rb") as handle:
+            data = handle.read(most + 1)
+    except OSError as error:
+        raise ModelError(f"cannot read it ({error.strerror})", path=file, cure=AGAIN) from error
+    if len(data) > most:
+        _refuse(file, f"it is larger than {most >> 20} MB")
+    return data
+
+
+def _check_onnx(file: Path, data: bytes, facts: DetectorFacts) -> None:
+    """Hold a graph's ports against model.json: pixels in; scores, boxes and outlines out."""
+    try:
+        ports = interface(data)
+    except OnnxError as error:
+        raise ModelError(str(error), path=file, cure="Export the model again into one ONNX file") from error
+    wrong = _misfit(ports, len(facts.classes))
+    if wrong is not None:
+        _refuse(file, wrong, "Export the model again, or mend model.json")
+
+
+def _misfit(ports: Interface, classes: int) -> str | None:
+    """Say what does not fit, None where all does."""
+    given = [(p.name, p.element, len(p.shape), p.shape[-1:]) for p in ports.inputs]
+    if given != [("pixels", UINT8, 4, (3,))]:
+        return "its one input must be pixels, uint8 (batch, height, width, 3)"
+    outputs = {p.name: p for p in ports.outputs}
+    for name, channels in zip(OUTPUTS, (classes, 4, RAYS), strict=True):
+        port = outputs.get(name)
+        if port is None or port.element != FLOAT or len(port.shape) != 4 or port.shape[1] != channels:
+            found = "there is none" if port is None else f"it has the shape {port.shape}"
+            return f"its output {name} must be float32 (batch, {channels}, rows, columns); {found}"
+    return None
+
+
+def _digest(table: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse(path: Path, what: str, cure: str = AGAIN) -> NoReturn:
+    raise ModelError(what, path=path, cure=cure)
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")

@@ -1,0 +1,1 @@
+"""The shipped networks as torch modules; used by the torch engine and by training alone."""

@@ -1,0 +1,95 @@
+"""The cell classifier: a crop with one cell in its middle in; a logit for each kind of cell, and what led to it, out.
+
+Laws. Plain convolutions with ReLU and batch norm that folds away: an engine may quantise them. A crop is whole, so
+what is found in it is pooled; under a window that falls towards its border, for the neighbours are not asked about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pbsbatch.nets.detector import _Conv, _stage
+
+__all__ = ["STRIDE", "ClassifierNet", "ClassifierSize", "ServedClassifier"]
+
+STRIDE = 16
+"""Of the pooled map: a crop's side is a multiple of it."""
+_REACH = 0.6
+"""The window's standard deviation in halves of the side."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSize:
+    """What decides the cost: side of the crop, channels at strides 2, 4, 8, 16; blocks at 4, 8, 16."""
+
+    crop_px: int = 128
+    channels: tuple[int, int, int, int] = (24, 48, 80, 128)
+    blocks: tuple[int, int, int] = (1, 2, 2)
+
+    def __post_init__(self) -> None:
+        if self.crop_px < STRIDE or self.crop_px % STRIDE:
+            raise ValueError(f"the side of a crop must be a multiple of {STRIDE}, not {self.crop_px}")
+        if min(self.channels) < 1 or min(self.blocks) < 0:
+            raise ValueError("a network needs at least one channel everywhere and no negative number of blocks")
+
+
+class ClassifierNet(nn.Module):
+    """Return logits (B, K) and the features (B, F) that they are a line of, of normalised pixels (B, 3, S, S)."""
+
+    window: Tensor
+
+    def __init__(self, kinds: int, size: ClassifierSize, dropout: float = 0.0) -> None:
+        super().__init__()
+        c2, c4, c8, c16 = size.channels
+        self.size = size
+        self.stem = _Conv(3, c2, 3, 2)
+        self.stage4 = _stage(c2, c4, size.blocks[0])
+        self.stage8 = _stage(c4, c8, size.blocks[1])
+        self.stage16 = _stage(c8, c16, size.blocks[2])
+        self.register_buffer("window", _window(size.crop_px // STRIDE), persistent=False)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flat = nn.Flatten()
+        self.drop = nn.Dropout(dropout)
+        self.kinds = nn.Linear(c16, kinds)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.kinds.weight, std=0.01)
+        nn.init.zeros_(self.kinds.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(x)
+        return self.kinds(self.drop(features)), features
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the last layer reads. Training runs that layer in float32."""
+        found = self.stage16(self.stage8(self.stage4(self.stem(x))))
+        return self.flat(self.pool(found * self.window))  # type: ignore[no-any-return]
+
+
+class ServedClassifier(nn.Module):
+    """The network as engines run it: RGB bytes (B, S, S, 3) in, float outputs, normalisation folded in."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, net: ClassifierNet, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("scale", (1.0 / torch.tensor(std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        x = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
+        return self.net(x)  # type: ignore[no-any-return]
+
+
+def _window(side: int) -> Tensor:
+    """Return weights (1, 1, side, side) of mean 1, largest in the middle."""
+    at = (torch.arange(side) + 0.5) * (2 / side) - 1
+    line = torch.exp(-0.5 * (at / _REACH) ** 2)
+    window = line[:, None] * line[None, :]
+    return (window / window.mean())[None, None]

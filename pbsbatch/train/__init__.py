@@ -1,0 +1,1 @@
+"""Make the shipped models: read labelled fields, compose batches, teach, judge."""

@@ -1,0 +1,71 @@
+"""Keep a training run on disk: one safetensors file with every tensor and, in its header, the rest as JSON.
+
+Laws. A checkpoint is there whole or not at all; nothing is ever unpickled. A run that goes on from one computes what
+it would have computed without the break.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pbsbatch.disk import output_errors, write_atomic
+from pbsbatch.errors import UsageError
+from pbsbatch.train.ema import Ema
+
+__all__ = ["load_run", "load_weights", "save_run", "save_weights"]
+
+Net = TypeVar("Net", bound=nn.Module)
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+AGAIN = "Start the run again without --resume"
+
+
+def save_run(path: Path, net: Net, ema: Ema[Net], optimiser: torch.optim.AdamW, rest: dict[str, Any]) -> None:
+    """Write a checkpoint."""
+    tensors = {f"net/{name}": t for name, t in net.state_dict().items()}
+    tensors |= {f"ema/{name}": t for name, t in ema.net.state_dict().items()}
+    for name, weight in net.named_parameters():
+        tensors |= {f"adam/{name}/{key}": optimiser.state[weight][key] for key in _MOMENTS}
+    save_weights(path, tensors, rest)
+
+
+def load_run(path: Path, net: Net, ema: Ema[Net], optimiser: torch.optim.AdamW) -> None:
+    """Put a checkpoint's tensors into a run that was begun with the same settings."""
+    tensors, _ = load_weights(path)
+    device = next(net.parameters()).device
+    try:
+        for part, module in (("net", net), ("ema", ema.net)):
+            prefix = f"{part}/"
+            module.load_state_dict({k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)})
+        for name, weight in net.named_parameters():
+            moments = {key: tensors[f"adam/{name}/{key}"].to(device) for key in _MOMENTS}
+            optimiser.state[weight] = {k: t.to(memory_format=_format(t)) for k, t in moments.items()}
+    except (KeyError, RuntimeError) as error:
+        raise UsageError(f"it holds another network: {error}", path=path, cure=AGAIN) from error
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    """Write tensors, and the rest as JSON beside them."""
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    with output_errors(path):
+        write_atomic(path, [save(plain, metadata={"run": json.dumps(rest)})])
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what save_weights wrote."""
+    try:
+        with safe_open(path, "pt") as file:
+            rest = json.loads((file.metadata() or {})["run"])
+            return {name: file.get_tensor(name) for name in file.keys()}, rest  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise UsageError(f"no checkpoint that can be read: {error}", path=path, cure=AGAIN) from error
+
+
+def _format(tensor: Tensor) -> torch.memory_format:
+    return torch.channels_last if tensor.dim() == 4 else torch.contiguous_format

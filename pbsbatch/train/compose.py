@@ -1,0 +1,184 @@
+"""Compose a training image: a canvas cut into rectangles, each filled from another field at the working scale.
+
+Laws. A cell keeps its box wherever it lands, cut where its piece is cut; what is cut away too far to be named is
+unsure, never background. The same seed, epoch and number give the same canvas, whatever process composes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.train.samples import Sample
+from pbsbatch.train.stain import restain, worsen
+
+__all__ = ["Canvas", "Composer"]
+
+F32 = NDArray[np.float32]
+
+KEEP = 0.3
+"""A cell of which less than this is left by a cut is unsure."""
+WHOLE = 0.97
+"""A cell of which so much is left keeps its outline."""
+MIN_PX = 3.0
+LEAF_CELLS = (4.0, 9.0)
+"""Sides of the rectangles, in red cells."""
+SCALE_SIGMA, WIDE_SHARE, WIDE = 0.12, 0.15, (0.6, 1.6)
+"""Cells vary about the working scale, and now and then the scale itself is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """A training image and its truth."""
+
+    image: NDArray[np.uint8]  # (S, S, 3) RGB
+    boxes: F32
+    classes: NDArray[np.uint8]
+    outlines: F32
+    unsure: F32  # (K, 4)
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Draws canvases from samples, each as often as its weight says."""
+
+    samples: Sequence[Sample]
+    weights: NDArray[np.float64]  # one per sample, sum 1
+    size: int
+    red_cell_px: float
+    strength: float = 1.0
+
+    def compose(self, seed: int, epoch: int, number: int) -> Canvas:
+        """Return one canvas."""
+        rng = np.random.default_rng((seed, epoch, number))
+        image = np.empty((self.size, self.size, 3), np.uint8)
+        parts = [self._fill(image, box, rng) for box in _cut((0, 0, self.size, self.size), self.red_cell_px, rng)]
+        boxes, classes, outlines, unsure = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return Canvas(image, boxes, classes, outlines, unsure)
+
+    def _fill(
+        self, image: NDArray[np.uint8], box: tuple[int, int, int, int], rng: np.random.Generator
+    ) -> tuple[F32, NDArray[np.uint8], F32, F32]:
+        """Fill one rectangle and return its boxes, classes, outlines and unsure boxes on the canvas."""
+        x, y, width, height = box
+        sample = self.samples[int(rng.choice(len(self.samples), p=self.weights))]
+        view = _View.draw(sample, width, height, self.red_cell_px, rng)
+        piece = worsen(restain(view.pixels(sample.image), rng, self.strength), rng)
+        tall, wide = piece.shape[:2]
+        left, top = x + int(rng.integers(width - wide + 1)), y + int(rng.integers(height - tall + 1))
+        if (wide, tall) != (width, height):
+            image[y : y + height, x : x + width] = _paper(piece, rng)
+        image[top : top + tall, left : left + wide] = piece
+        edge = np.array([left, top, left + wide, top + tall], np.float32)
+        shift = np.array([left, top, left, top], np.float32)
+        boxes, share = _clip(view.boxes(sample.boxes) + shift, edge)
+        lost = (share < KEEP) | ((boxes[:, 2:] - boxes[:, :2]) < MIN_PX).any(1)
+        named, unsure = ~lost, lost & (share > 0)
+        outlines = view.outlines(sample.outlines[named])
+        outlines[share[named] < WHOLE] = np.nan
+        doubt, doubt_share = _clip(view.boxes(sample.unsure) + shift, edge)
+        return boxes[named], sample.classes[named], outlines, np.concatenate([boxes[unsure], doubt[doubt_share > 0]])
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A crop of a field as it lands on the canvas: scaled, flipped, turned."""
+
+    crop: tuple[int, int, int, int]  # x, y, w, h in the field
+    size: tuple[int, int]  # w, h scaled, before turning
+    flip_x: bool
+    flip_y: bool
+    turned: bool  # x and y exchanged, last
+
+    @classmethod
+    def draw(cls, sample: Sample, width: int, height: int, red_cell_px: float, rng: np.random.Generator) -> _View:
+        """Choose a view that is at most width x height large."""
+        zoom = rng.uniform(*WIDE) if rng.random() < WIDE_SHARE else np.exp(rng.normal(0.0, SCALE_SIGMA))
+        stretch = np.exp(rng.normal(0.0, 0.03))
+        zoom *= red_cell_px / sample.red_cell_px
+        flip_x, flip_y, turned = (bool(b) for b in rng.random(3) < 0.5)
+        if turned:
+            width, height = height, width
+        x, w, to_w = _span(sample.size[0], width, zoom * stretch, rng)
+        y, h, to_h = _span(sample.size[1], height, zoom / stretch, rng)
+        return cls((x, y, w, h), (to_w, to_h), flip_x, flip_y, turned)
+
+    def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the pixels of the view."""
+        x, y, w, h = self.crop
+        smaller = self.size[0] < w
+        out = cv2.resize(
+            image[y : y + h, x : x + w], self.size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        )
+        out = out[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        return np.ascontiguousarray(out.transpose(1, 0, 2) if self.turned else out, np.uint8)
+
+    def boxes(self, boxes: F32) -> F32:
+        """Return where boxes of the field lie in the view; they may reach beyond it."""
+        x, y, w, h = self.crop
+        zoom = np.array([self.size[0] / w, self.size[1] / h] * 2, np.float32)
+        out = (boxes - np.array([x, y, x, y], np.float32)) * zoom
+        if self.flip_x:
+            out[:, [0, 2]] = self.size[0] - out[:, [2, 0]]
+        if self.flip_y:
+            out[:, [1, 3]] = self.size[1] - out[:, [3, 1]]
+        return np.ascontiguousarray(out[:, [1, 0, 3, 2]] if self.turned else out, np.float32)
+
+    def outlines(self, outlines: F32) -> F32:
+        """Return outlines turned with the pixels: direction k of the view was another one of the field."""
+        rays = outlines.shape[1]
+        k = np.arange(rays)
+        if self.turned:
+            k = rays // 4 - k
+        if self.flip_y:
+            k = -k
+        if self.flip_x:
+            k = rays // 2 - k
+        return np.ascontiguousarray(outlines[:, k % rays])
+
+
+def _span(length: int, room: int, zoom: float, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Return start and length of a crop of one axis and its length once scaled, at most `room`."""
+    crop = min(length, max(1, round(room / zoom)))
+    return int(rng.integers(length - crop + 1)), crop, min(room, max(1, round(crop * zoom)))
+
+
+def _cut(
+    box: tuple[int, int, int, int], red_cell_px: float, rng: np.random.Generator
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield rectangles x, y, w, h that tile the box, cut in halves of random size until none is too long."""
+    x, y, w, h = box
+    longest = rng.uniform(*LEAF_CELLS) * red_cell_px
+    if max(w, h) <= max(longest, 16.0):
+        yield box
+    elif w >= h:
+        at = int(w * rng.uniform(0.35, 0.65))
+        yield from _cut((x, y, at, h), red_cell_px, rng)
+        yield from _cut((x + at, y, w - at, h), red_cell_px, rng)
+    else:
+        at = int(h * rng.uniform(0.35, 0.65))
+        yield from _cut((x, y, w, at), red_cell_px, rng)
+        yield from _cut((x, y + at, w, h - at), red_cell_px, rng)
+
+
+def _clip(boxes: F32, edge: F32) -> tuple[F32, F32]:
+    """Return boxes cut off at an edge box, and the share of each that is left."""
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    low, high = np.maximum(boxes[:, :2], edge[:2]), np.minimum(boxes[:, 2:], edge[2:])
+    left = np.maximum(high - low, 0)
+    out = np.concatenate([low, low + left], 1).astype(np.float32)
+    return out, (left.prod(1) / np.maximum(area, 1e-6)).astype(np.float32)
+
+
+def _paper(piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the colour outside a field: white as outside a slide, black, or the field's own glass."""
+    pick = rng.random()
+    if pick < 0.6:
+        return np.full(3, 255, np.uint8)
+    if pick < 0.7:
+        return np.zeros(3, np.uint8)
+    return np.percentile(piece.reshape(-1, 3)[::17], 90, axis=0).astype(np.uint8)

@@ -1,0 +1,123 @@
+"""Hold what was found against the labels: average precision, and how far counts are off.
+
+Laws. Average precision is COCO's. A threshold is a logit, chosen once for each class over all fields, where F1 is
+best; precision, recall and counts are taken there, also those of one source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pbsbatch.evaluate import Verdicts, detection_ap, fields_found, fields_truth, verdicts
+from pbsbatch.train.detect import Cells
+from pbsbatch.train.fields import Loaded
+from pbsbatch.train.samples import CLASSES
+
+__all__ = ["ClassReport", "Report", "fates", "judge"]
+
+SLACK = 0.001
+"""Of F1: cuts that are no worse than that are as good as the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReport:
+    """One class. None: there is no truth, or nothing right was found, so that no threshold is the best."""
+
+    cells: int
+    ap50: float | None
+    ap: float | None
+    threshold: float | None  # logit
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    count_error: float | None  # mean of |found - true| / true over the fields that have such cells
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All fields, or those of one source."""
+
+    fields: int
+    map50: float
+    map: float
+    classes: dict[str, ClassReport]
+    sources: dict[str, Report]
+
+    def table(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def judge(fields: Sequence[Loaded], found: Sequence[Cells]) -> Report:
+    """Return how good the cells found are, in all and by source."""
+    seen = fates(fields, found)
+    cuts = [_threshold(seen, kind) for kind in range(len(CLASSES))]
+    parts: dict[str, Report] = {}
+    names = sorted({f.source for f in fields})
+    for name in names if len(names) > 1 else ():
+        own = [i for i, f in enumerate(fields) if f.source == name]
+        parts[name] = _report([fields[i] for i in own], [found[i] for i in own], cuts, {})
+    return _report(fields, found, cuts, parts)
+
+
+def _threshold(seen: Verdicts, kind: int) -> float:
+    """Return the middle of the cuts at which F1 is as good as the best, but for SLACK; NaN if nothing right was found.
+
+    The best cut itself is a chance of these fields: on the flat top of the curve the middle is the safest.
+    """
+    cuts = np.unique(seen.scores[seen.hits[seen.found_classes[seen.hits[:, 0]] == kind, 0]])
+    if not len(cuts):
+        return math.nan
+    f1 = seen.at(cuts).f1[kind]
+    good = cuts[f1 >= f1.max() - SLACK]
+    return float((good[0] + good[-1]) / 2)
+
+
+def fates(fields: Sequence[Loaded], found: Sequence[Cells]) -> Verdicts:
+    """Return which cells found are labelled ones, at an IoU of 0.5; their scores are logits."""
+    true = fields_truth([f.boxes for f in fields], [f.classes for f in fields])
+    cells = fields_found([c.boxes for c in found], [c.classes for c in found], [c.logits for c in found])
+    return verdicts(true, cells, len(CLASSES))
+
+
+def _report(
+    fields: Sequence[Loaded], found: Sequence[Cells], cuts: Sequence[float], parts: dict[str, Report]
+) -> Report:
+    ap = detection_ap(
+        [f.boxes for f in fields], [f.classes for f in fields],
+        [c.boxes for c in found], [c.classes for c in found], [c.logits for c in found], len(CLASSES),
+    )  # fmt: skip
+    seen = fates(fields, found)
+    rows: dict[str, ClassReport] = {}
+    for kind, name in enumerate(CLASSES):
+        aps = _or_none(ap.ap50_per_class[kind]), _or_none(ap.ap_per_class[kind])
+        cells = int((seen.true_classes == kind).sum())
+        if math.isnan(cuts[kind]):
+            rows[name] = ClassReport(cells, *aps, None, None, None, None, None)
+            continue
+        at = seen.at([cuts[kind]])
+        precision, recall, f1 = (_or_none(r[kind, 0]) for r in (at.precision, at.recall, at.f1))
+        off = _count_error(fields, found, kind, cuts[kind])
+        rows[name] = ClassReport(cells, *aps, cuts[kind], precision, recall, f1, off)
+    if math.isnan(ap.ap):
+        raise ValueError("there is no cell in the fields to judge by")
+    return Report(len(fields), ap.ap50, ap.ap, rows, parts)
+
+
+def _count_error(fields: Sequence[Loaded], found: Sequence[Cells], kind: int, cut: float) -> float | None:
+    errors = []
+    for field, cells in zip(fields, found, strict=True):
+        true = int((field.classes == kind).sum())
+        counted = int(((cells.classes == kind) & (cells.logits >= cut)).sum())
+        if true:
+            errors.append(abs(counted - true) / true)
+    return float(np.mean(errors)) if errors else None
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,140 @@
+"""What all readers share: pictures, class names, boxes, and the finished sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.train.readers.problems import DataError, Problems, RecordError
+from pbsbatch.train.samples import CLASSES, PLATELET, RAYS, RED, WHITE, Sample, decode, red_cell_diameter
+
+__all__ = ["PICTURES", "SYNONYMS", "DataSet", "Marked", "class_of", "make_sample", "pictures_in", "read_bytes"]
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+MAX_FILE_BYTES = 256 << 20
+"""A larger picture is a slide, not a field."""
+MAX_TEXT_BYTES = 64 << 20
+OVERHANG_PX = 2.0
+"""A box may leave the picture so far by rounding; more is worth a note."""
+
+SYNONYMS = {
+    **dict.fromkeys(("rbc", "rbcs", "red blood cell", "red cell", "erythrocyte"), RED),
+    **dict.fromkeys(("wbc", "wbcs", "white blood cell", "white cell", "leukocyte", "leucocyte"), WHITE),
+    **dict.fromkeys(("platelet", "plt", "thrombocyte"), PLATELET),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A folder of labelled fields and what its files cannot say."""
+
+    root: Path
+    format: str = "yolo"  # voc, yolo or coco
+    split: str = ""  # sub-folder or file stem, as train and val
+    source: str = ""  # laboratory; empty: what stands before the first _ of the file's name
+    complete: bool = True  # False: not every cell is marked, so nothing may be taught as background
+    red_cell_px: float = float("nan")  # where fields hold too few red cells to tell
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """One marked cell as a label file has it; an outline is NaN where the file has none."""
+
+    record: str
+    kind: int
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+    outline: NDArray[np.float32] | None = None
+
+
+def class_of(name: str, record: str = "") -> int:
+    """Return the class that a data set's own word means."""
+    word = " ".join(name.replace("_", " ").replace("-", " ").lower().split())
+    kind = SYNONYMS.get(word, SYNONYMS.get(word.removesuffix("s")))
+    if kind is None:
+        raise RecordError(f"unknown class {name!r}", f"Rename it to one of {', '.join(CLASSES)}", record)
+    return kind
+
+
+def pictures_in(folder: Path) -> dict[str, Path]:
+    """Return the pictures of a folder by stem, sorted; a stem that stands for two files is refused."""
+    if not folder.is_dir():
+        raise DataError("no such folder", path=folder, cure="Give the folder that holds the data set")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICTURES:
+            if path.stem in found:
+                raise DataError(f"two pictures share the name {path.stem!r}", path=folder, cure="Rename one of them")
+            found[path.stem] = path
+    if not found:
+        raise DataError("no pictures here", path=folder, cure=f"Expected files that end in {', '.join(PICTURES)}")
+    return found
+
+
+def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Return a file's bytes; one that is missing or absurdly large is a bad record."""
+    try:
+        if path.stat().st_size > limit:
+            raise RecordError(f"the file is larger than {limit >> 20} MiB", "Cut it into fields")
+        return path.read_bytes()
+    except OSError as e:
+        raise RecordError(f"cannot be read: {e.strerror}", "Restore the file or take its entry out") from e
+
+
+def picture(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """Return a picture's bytes and its size (width, height)."""
+    encoded = read_bytes(path)
+    pixels = decode(encoded)
+    if pixels is None:
+        raise RecordError(f"{path.name} is no picture or is damaged", "Copy it again or take it out")
+    return encoded, (pixels.shape[1], pixels.shape[0])
+
+
+def make_sample(
+    data: DataSet, image: Path, labels: Path, encoded: bytes, size: tuple[int, int], marked: Sequence[Marked],
+    problems: Problems,
+) -> Sample:  # fmt: skip
+    """Return the finished sample: boxes cut to the picture, empty ones dropped with a note."""
+    kept: list[Marked] = []
+    boxes: list[NDArray[np.float32]] = []
+    for cell in marked:
+        box = _cut(cell, size, labels, problems)
+        if box is not None:
+            kept.append(cell)
+            boxes.append(box)
+    unknown = np.full(RAYS, np.nan, np.float32)
+    everywhere = np.array([[0, 0, *size]], np.float32)
+    all_boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    classes = np.array([cell.kind for cell in kept], np.uint8)
+    measured = red_cell_diameter(all_boxes, classes, size)
+    return Sample(
+        name=image.stem, source=data.source or image.stem.partition("_")[0], encoded=encoded, size=size,
+        boxes=all_boxes, classes=classes,
+        outlines=np.array([unknown if c.outline is None else c.outline for c in kept], np.float32).reshape(-1, RAYS),
+        unsure=np.zeros((0, 4), np.float32) if data.complete else everywhere,
+        red_cell_px=measured if np.isfinite(measured) else data.red_cell_px,
+    )  # fmt: skip
+
+
+def _cut(cell: Marked, size: tuple[int, int], labels: Path, problems: Problems) -> NDArray[np.float32] | None:
+    box = np.array(cell.box, np.float64)
+    if not np.isfinite(box).all():
+        raise RecordError(f"corners {cell.box} are no numbers", "Mark the cell again", cell.record)
+    if (box[2:] <= box[:2]).any():
+        if (box[2:] < box[:2]).any():
+            raise RecordError(f"box {cell.box} ends before it begins", "Swap its corners", cell.record)
+        problems.note(labels, cell.record, f"box {cell.box} has no area", "It was dropped")
+        return None
+    limit = np.array([*size, *size], np.float64)
+    cut = np.clip(box, 0.0, limit).astype(np.float32)
+    if (cut[2:] <= cut[:2]).any():
+        raise RecordError(
+            f"box {cell.box} lies outside the picture of {size[0]}x{size[1]}", "Check that labels and picture match",
+            cell.record,
+        )  # fmt: skip
+    if np.abs(cut - box).max() > OVERHANG_PX:
+        problems.note(labels, cell.record, f"box {cell.box} hangs over the picture's edge", "It was cut")
+    return cut

@@ -1,0 +1,196 @@
+"""Engines are found by name and precision; what cannot run here is an error with its cure, never something else."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from pbsbatch import engines, models
+from pbsbatch.engines import openvino, processor
+from pbsbatch.engines.base import own_threads
+from pbsbatch.engines.openvino import MOST_SHAPES, OpenVINOEngine, best_precision
+from pbsbatch.engines.torch import TorchEngine
+from pbsbatch.errors import EngineError, ModelError
+from pbsbatch.models.dense import DenseModel
+from pbsbatch.models.folder import ModelFolder, write_folder
+from pbsbatch.testing.engines import tiles
+from tests.engines.tiny import FACTS, tiny_folder, tiny_net, tiny_onnx, tiny_weights
+
+
+def test_auto_is_openvino_at_the_best_precision_of_folder_and_processor(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = DenseModel(folder)
+    for features, expected in (({"amx-bf16": True, "amx-int8": True}, "bf16"), ({"avx512vnni": True}, "fp32")):
+        monkeypatch.setattr(processor, "get_host_cpu_features", lambda found=features: found)
+        engine = engines.load(model)
+        assert (engine.name, engine.precision) == ("openvino", expected)
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"avx512vnni": True, "avx512bf16": True}, "int8"),
+        ({"avxvnni": True}, "int8"),
+        ({"amx-int8": True}, "int8"),
+        ({"avx512bf16": True}, "bf16"),
+        ({"avx2": True, "avx512vnni": False}, "fp32"),
+    ],
+)
+def test_int8_is_best_where_the_processor_multiplies_bytes(
+    features: dict[str, bool], expected: str, folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_int8 = replace(folder, files={**folder.files, "model.int8.onnx": "0" * 64})
+    monkeypatch.setattr(processor, "get_host_cpu_features", lambda: features)
+    assert best_precision(with_int8) == expected
+    if expected != "int8":
+        with pytest.raises(EngineError, match="overflow"):
+            OpenVINOEngine(with_int8, "int8")
+
+
+def test_a_precision_that_cannot_be_had_is_an_error(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match=r"no precision 'fp8'.*fp32, bf16, int8"):
+        OpenVINOEngine(folder, "fp8")
+    with pytest.raises(EngineError, match="fp32"):
+        TorchEngine(folder, "bf16", device="cpu")
+    monkeypatch.setattr(openvino, "has_int8", lambda: True)
+    with pytest.raises(EngineError, match=r"no model\.int8\.onnx"):
+        OpenVINOEngine(folder, "int8")
+    monkeypatch.setattr(openvino, "has_bf16", lambda: False)
+    with pytest.raises(EngineError, match=r"bf16.*fp32"):
+        OpenVINOEngine(folder, "bf16")
+
+
+def test_a_runtime_that_changes_the_precision_is_caught(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Disobedient:
+        def compile_model(self, model, device, settings):  # type: ignore[no-untyped-def]
+            return openvino.ov.Core().compile_model(model, device, {**settings, "INFERENCE_PRECISION_HINT": "f16"})
+
+    engine = OpenVINOEngine(folder, "fp32", threads=1)
+    monkeypatch.setattr(engine, "_core", Disobedient())
+    with pytest.raises(EngineError, match="f16 although f32"):
+        engine(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_torch_is_found_by_name_and_missed_with_its_cure(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = DenseModel(folder)
+    engine = engines.load(model, "torch", threads=1)
+    assert engine.name == "torch"
+    engine.close()
+    monkeypatch.setattr(
+        sys.modules["pbsbatch.engines.load"], "find_spec", lambda name: None if name == "torch" else object()
+    )
+    with pytest.raises(EngineError, match=r"torch not installed.*pip install 'pbsbatch\[gpu\]'"):
+        engines.load(model, "torch")
+    for name in ("tensorrt", "opencv"):
+        with pytest.raises(EngineError, match="openvino, torch"):
+            engines.load(model, name)
+
+
+def test_the_classical_model_does_not_run_on_a_networks_engine() -> None:
+    with pytest.raises(EngineError, match="--engine opencv"):
+        engines.load(models.load("classical"), "openvino")
+
+
+def test_unknown_devices_are_refused(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match="auto, cpu, cuda"):
+        TorchEngine(folder, device="tpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(EngineError, match="no CUDA card"):
+        TorchEngine(folder, device="cuda")
+
+
+def test_threads_are_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, expected in (("3", 3), ("0", 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert own_threads() == expected
+    for text in ("", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert own_threads() >= 1
+
+
+def test_no_more_networks_are_kept_than_a_run_needs(folder: ModelFolder) -> None:
+    engine = OpenVINOEngine(folder, "fp32", threads=1)
+    for side in (16, 32, 48, 64, 16):
+        engine.warm_up(side, 16)
+    assert list(engine._compiled) == [(48, 16), (64, 16), (16, 16)] and MOST_SHAPES == 3
+
+
+def test_operators_that_a_runtime_lacks_are_named(tmp_path: Path) -> None:
+    graph = onnx.load_from_string(tiny_onnx())
+    graph.graph.node[5].op_type = "Wobble"
+    broken = write_folder(tmp_path / "m", FACTS, onnx=graph.SerializeToString(), weights=tiny_weights())
+    with pytest.raises(ModelError, match=r"m/model\.onnx: OpenVINO cannot run it.*Wobble") as caught:
+        OpenVINOEngine(broken, "fp32", threads=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "m", replace(FACTS, head_channels=24), onnx=tiny_onnx(), weights=tiny_weights())
+    with pytest.raises(ModelError, match=r"weights\.safetensors: its weights do not fit"):
+        TorchEngine(other, device="cpu")
+    rubbish = write_folder(tmp_path / "n", FACTS, onnx=tiny_onnx(), weights=b"\x80\x04rubbish")
+    with pytest.raises(ModelError, match=r"weights\.safetensors: its weights do not fit"):
+        TorchEngine(rubbish, device="cpu")
+
+
+def test_a_file_that_changed_since_is_refused(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    for name, make in (("model.onnx", OpenVINOEngine), ("weights.safetensors", TorchEngine)):
+        with (folder.path / name).open("ab") as handle:
+            handle.write(b"\0")
+        with pytest.raises(ModelError, match="damaged or was changed"):
+            make(folder)
+
+
+def test_the_export_is_the_network_for_both_strides() -> None:
+    ort = pytest.importorskip("onnxruntime")
+    torch = pytest.importorskip("torch")
+    from pbsbatch.nets.detector import ServedDetector
+    from pbsbatch.nets.export import export_onnx
+
+    pixels = tiles(2, (48, 80))
+    for stride in (4, 8):
+        net = tiny_net(3, stride)
+        data = export_onnx(net, FACTS.mean, FACTS.std)
+        assert data == export_onnx(net, FACTS.mean, FACTS.std)
+        found = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"pixels": pixels})
+        with torch.inference_mode():
+            expected = ServedDetector(net, FACTS.mean, FACTS.std)(torch.from_numpy(pixels))
+        for a, b in zip(found, expected, strict=True):
+            assert a.shape == tuple(b.shape) and a.shape[2:] == (48 // stride, 80 // stride)
+            np.testing.assert_allclose(a, b.numpy(), atol=2e-5)
+        kinds = {node.op_type for node in onnx.load_from_string(data).graph.node}
+        assert kinds == {"Conv", "Relu", "Add", "Mul", "Resize", "Transpose", "Cast"}
+
+
+def test_a_layer_that_is_not_known_is_refused_by_name() -> None:
+    from torch import nn
+
+    from pbsbatch.nets.export import export_onnx
+
+    net = tiny_net()
+    net.mix8 = nn.Sequential(net.mix8, nn.Hardswish())
+    with pytest.raises(TypeError, match="Hardswish"):
+        export_onnx(net, FACTS.mean, FACTS.std)
+
+
+def test_a_network_that_failed_is_compiled_anew(folder: ModelFolder) -> None:
+    class Broken:
+        def wait(self) -> None:
+            raise RuntimeError("out of memory\nin a primitive")
+
+    engine = OpenVINOEngine(folder, "fp32", threads=1)
+    pixels = tiles(2, (32, 48))
+    before = engine(pixels)
+    engine._compiled[32, 48] = replace(engine._compiled[32, 48], requests=(Broken(),))  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match=r"failed on a tile of \(32, 48\): out of memory\\nin a primitive"):
+        engine(pixels)
+    after = engine(pixels)
+    assert all(np.array_equal(before[name], after[name]) for name in before)

@@ -1,0 +1,111 @@
+"""`pbsbatch models` from outside: help, clear errors, a training that is interrupted, resumed, finished and shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pbsbatch.cli.models import app
+from pbsbatch.errors import ModelError, PbsbatchError, UsageError
+from tests.train.tiny import SETTINGS, write_set
+
+PROGRAM = (
+    "import sys\nfrom pbsbatch.cli.models import app\nfrom pbsbatch.errors import PbsbatchError\n"
+    "try:\n    app()\nexcept PbsbatchError as error:\n    sys.exit(f'pbsbatch: {error}')"
+)
+
+
+def models(*arguments: object) -> str:
+    """Run a command in this process and return what it prints; what a person can act on is raised."""
+    done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=True)
+    if isinstance(done.exception, PbsbatchError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_set(tmp_path_factory.mktemp("command"))
+    (root / "tiny.toml").write_text(
+        SETTINGS.replace("steps = 20", "steps = 100000").replace("loaders = 0", "loaders = 1")
+    )
+    return root
+
+
+@pytest.mark.parametrize("command", [["train", "detector"], ["list"], ["show"], ["check"]])
+def test_every_commands_help_has_an_example(command: list[str]) -> None:
+    assert f"pbsbatch models {' '.join(command)}" in " ".join(models(*command, "--help").split())
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_an_interrupted_training_goes_on_and_ends_in_a_model(root: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    command = ["train", "detector", "--data", root, "--config", root / "tiny.toml", "-o", output, "--device", "cpu"]
+    arguments = [sys.executable, "-c", PROGRAM, *map(str, command)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if "validation" in line:
+                os.kill(process.pid, signal.SIGTERM)
+                break
+        said, errors = process.stdout.read(), process.stderr.read()
+        assert process.wait(60) == 130, errors
+    assert "go on with the same command and --resume" in said
+    with pytest.raises(UsageError, match="a run stands there already"):
+        models(*command)
+    told = models(*command, "--resume", "--steps", 40)
+    assert "mAP50-95" in told and str(output / "model") in told
+    assert {p.name for p in output.iterdir()} == {
+        "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "training.png", "model",
+    }  # fmt: skip
+    assert json.loads(models("show", output / "model", "--json"))["classes"] == ["RBC", "WBC", "Platelet"]
+    assert "validation on 3 fields" in models("show", output / "model")
+    assert "files are whole, runs on openvino" in models("check", output / "model")
+    (output / "model/weights.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="its bytes are not those"):
+        models("check", output / "model")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "none"], "none: no such folder"),
+        (["--minutes", "1", "--steps", "1"], "exclude each other"),
+        (["--format", "folder"], "--format must be one of voc, yolo, coco"),
+        (["--device", "tpu"], "--device must be one of auto, cpu, cuda"),
+        (["--config", "none.toml"], "none.toml: cannot read the settings"),
+        (["--format", "yolo"], "classes.txt: cannot be read"),  # the root holds the set, and is none
+    ],
+)
+def test_what_is_wrong_is_said(root: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    base = [] if "--data" in arguments else ["--data", str(root)]
+    with pytest.raises(UsageError, match=said):
+        models("train", "detector", "-o", tmp_path / "out", *base, *arguments)
+
+
+def test_list_names_what_is_shipped() -> None:
+    assert "classical" in models("list")
+    assert {"name", "version", "work_mpp"} <= set(json.loads(models("list", "--json"))[0])
+
+
+def test_help_starts_nothing_heavy() -> None:
+    program = (
+        "import sys, pbsbatch.cli.models\nprint([m for m in ('numpy', 'cv2', 'torch', 'numba') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_torch_the_cure_is_said(root: Path, tmp_path: Path) -> None:
+    hide = f"import sys\nsys.modules['torch'] = None\nsys.argv[1:] = {['train', 'detector', '--data', str(root), '-o', str(tmp_path)]}\n"  # noqa: E501
+    done = subprocess.run([sys.executable, "-c", hide + PROGRAM], capture_output=True, text=True, check=False)
+    assert "training needs torch" in done.stderr and 'pip install "pbsbatch[train]"' in done.stderr
+    assert "Traceback" not in done.stderr
