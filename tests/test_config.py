@@ -34,7 +34,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
         ("origin = [1]", "origin must be two whole numbers"),
         ("workers = ", "not valid TOML"),
         ("mpp = 99.0", "0.01 to 10"),
-        ("engine = 'warp'", "auto, openvino, torch, tensorrt"),
+        ("engine = 'warp'", "auto, opencv, openvino, torch, tensorrt"),
         ("core = 7", "between 32 and 8192"),
     ],
 )

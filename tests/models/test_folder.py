@@ -176,7 +176,7 @@ def test_links_out_of_the_folder_and_huge_files_are_refused(
 
 
 def test_a_folder_without_model_json_lists_what_exists(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"classical; or give a folder with a model\.json"):
+    with pytest.raises(ModelError, match=r"classical, smear; or give a folder with a model\.json"):
         models.load(str(tmp_path))
 
 
