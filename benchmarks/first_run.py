@@ -82,6 +82,7 @@ def one_run(
     mono = in_monolayer(scene, x, y)
     result: dict[str, Any] = {
         "seed": scene.seed,
+        "model": row["model"],
         "width_px": scene.width,
         "core": core or "auto",
         "origin": f"{origin[0]} {origin[1]}",
