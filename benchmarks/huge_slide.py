@@ -25,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=60_000, help="side of the drawn slide in pixels of 0.25 um")
     parser.add_argument("--input", type=Path, help="a folder with one slide that is there already")
+    parser.add_argument("--model", default="smear")
     parser.add_argument("--json", action="store_true", help="print one JSON object (the default prints it too)")
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -33,7 +34,9 @@ def main() -> None:
             size = f"{asked.side}x{asked.side}"
             pbsbatch("data", "synth", "--output", str(slides), "--slides", "1", "--size", size, "--no-outlines")
         out = Path(folder) / "out"
-        seconds, peak = run_and_watch("run", "--input", str(slides), "--output", str(out), "--quiet")
+        seconds, peak = run_and_watch(
+            "run", "--input", str(slides), "--output", str(out), "--model", asked.model, "--quiet"
+        )
         row = measured(out, seconds, peak)
     record.append("huge_slide", [row])
     record.show(row)
@@ -87,8 +90,10 @@ def measured(out: Path, seconds: float, peak: int) -> dict[str, Any]:
     files = [path.stat().st_size for path in (out / slide["store"]).rglob("*") if path.is_file()]
     cells = sum(int(slide[column]) for column in ("n_rbc", "n_wbc", "n_platelet"))
     return {
+        "model": slide["model"], "precision": facts["engine"]["precision"],
         "width_px": slide["width_px"], "height_px": slide["height_px"], "cells": cells, "seconds": round(seconds, 1),
-        "mpix_per_s": round(pixels / 1e6 / seconds, 1), "cells_per_s": round(cells / seconds),
+        "mpix_per_s": round(pixels / 1e6 / seconds, 1),
+        "mm2_per_s": round(pixels * float(slide["mpp"]) ** 2 / 1e6 / seconds, 2), "cells_per_s": round(cells / seconds),
         "peak_pss_gb": round(peak / 1e9, 3), "store_files": len(files), "store_mb": round(sum(files) / 1e6, 1),
         "bound_by": facts["bound_by"], "stage_busy_seconds": json.dumps(facts["stage_busy_seconds"]),
     }  # fmt: skip
