@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pbsbatch.nets.detector import ServedDetector
+from pbsbatch.nets.detector import Served
 
 __all__ = ["PART_PX", "CudaRunner"]
 
@@ -35,7 +35,7 @@ class _Lane:
 class CudaRunner:
     """Call with a batch, get scores, boxes and outlines. Not for two threads at once."""
 
-    def __init__(self, net: ServedDetector, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, net: Served, device: torch.device, dtype: torch.dtype) -> None:
         self.net, self.device = net.to(device=device, dtype=dtype), device
         self.inward = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.outward = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

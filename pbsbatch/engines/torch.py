@@ -20,7 +20,7 @@ from pbsbatch.engines.base import checked, own_threads
 from pbsbatch.errors import EngineError, ModelError, one_line
 from pbsbatch.models.base import Raw
 from pbsbatch.models.folder import OUTPUTS, WEIGHTS, ModelFolder
-from pbsbatch.nets.detector import DetectorNet, NetSize, ServedDetector
+from pbsbatch.nets.detector import DetectorNet, NetSize, Served
 
 if TYPE_CHECKING:
     from pbsbatch.engines.cuda import CudaRunner
@@ -31,7 +31,7 @@ CPU_PRECISIONS = ("fp32",)
 CUDA_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def served_detector(folder: ModelFolder) -> ServedDetector:
+def served_detector(folder: ModelFolder) -> Served:
     """Return the network of a model folder, ready to run in fp32. No pickle is read: weights are safetensors."""
     facts = folder.facts
     net = DetectorNet(len(facts.classes), NetSize(facts.channels, facts.head_channels, facts.blocks, facts.stride))
@@ -42,7 +42,7 @@ def served_detector(folder: ModelFolder) -> ServedDetector:
             f"its weights do not fit model.json: {one_line(error)[:300]}", path=folder.path / WEIGHTS,
             cure="Copy the folder again from where it came",
         ) from error  # fmt: skip
-    return ServedDetector(net, facts.mean, facts.std).eval().requires_grad_(False)
+    return Served(net, facts.mean, facts.std).eval().requires_grad_(False)
 
 
 class TorchEngine:
@@ -62,7 +62,7 @@ class TorchEngine:
                 f"torch does not compute in {self.precision} on {self.device}", cure=f"Precisions: {', '.join(known)}"
             )
         self._lock = Lock()
-        self._net: ServedDetector | None = served_detector(folder).to(memory_format=torch.channels_last)
+        self._net: Served | None = served_detector(folder).to(memory_format=torch.channels_last)
         self._cuda: CudaRunner | None = None
         if cuda:
             from pbsbatch.engines.cuda import CudaRunner
@@ -101,7 +101,7 @@ class TorchEngine:
             raise EngineError(f"torch failed on a batch of {pixels.shape}: {one_line(error)[:300]}") from error
 
 
-def _one_by_one(net: ServedDetector, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+def _one_by_one(net: Served, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
     slots: list[tuple[Tensor, ...]] = [net(torch.from_numpy(pixels[i : i + 1])) for i in range(len(pixels))]
     return tuple(torch.cat(parts).contiguous().numpy() for parts in zip(*slots, strict=True))
 

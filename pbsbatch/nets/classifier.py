@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pbsbatch.nets.detector import _Conv, _stage
 
-__all__ = ["STRIDE", "ClassifierNet", "ClassifierSize", "ServedClassifier"]
+__all__ = ["STRIDE", "ClassifierNet", "ClassifierSize"]
 
 STRIDE = 16
 """Of the pooled map: a crop's side is a multiple of it."""
@@ -68,23 +68,6 @@ class ClassifierNet(nn.Module):
         """Return what the last layer reads. Training runs that layer in float32."""
         found = self.stage16(self.stage8(self.stage4(self.stem(x))))
         return self.flat(self.pool(found * self.window))  # type: ignore[no-any-return]
-
-
-class ServedClassifier(nn.Module):
-    """The network as engines run it: RGB bytes (B, S, S, 3) in, float outputs, normalisation folded in."""
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, net: ClassifierNet, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
-        super().__init__()
-        self.net = net
-        self.register_buffer("scale", (1.0 / torch.tensor(std)).view(1, 3, 1, 1))
-        self.register_buffer("shift", (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        x = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
-        return self.net(x)  # type: ignore[no-any-return]
 
 
 def _window(side: int) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RAYS", "DetectorNet", "NetSize", "ServedDetector"]
+__all__ = ["RAYS", "DetectorNet", "NetSize", "Served"]
 
 RAYS = 32
 """Directions of an outline."""
@@ -121,18 +121,18 @@ class DetectorNet(nn.Module):
         return self.scores(kind), self.boxes(place), self.outlines(place)
 
 
-class ServedDetector(nn.Module):
-    """The network as engines run it: RGB bytes (B, H, W, 3) in, float outputs, normalisation folded in."""
+class Served(nn.Module):
+    """A network as engines run it: RGB bytes (B, H, W, 3) in, its float outputs out, normalisation folded in."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, net: DetectorNet, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+    def __init__(self, net: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("scale", (1.0 / torch.tensor(std)).view(1, 3, 1, 1))
         self.register_buffer("shift", (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         x = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
         return self.net(x)  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pbsbatch.nets.detector import RAYS, DetectorNet, ServedDetector
+from pbsbatch.nets.detector import RAYS, DetectorNet, Served
 
 __all__ = ["GraphWriter", "checked_model", "export_onnx", "export_weights", "quantise_onnx"]
 
@@ -36,7 +36,7 @@ def export_onnx(net: DetectorNet, mean: tuple[float, float, float], std: tuple[f
     """Return the network as engines run it as the bytes of an ONNX file: pixels uint8 (batch, height, width, 3) in."""
     classes = net.scores.out_channels
     copy = deepcopy(net).cpu().float()  # a network in training is not to be changed
-    served = ServedDetector(copy, mean, std).eval().requires_grad_(False)
+    served = Served(copy, mean, std).eval().requires_grad_(False)
     ports = {"scores": classes, "boxes": 4, "outlines": RAYS}
     writer = GraphWriter(served)
     for node in fx.symbolic_trace(served).graph.nodes:

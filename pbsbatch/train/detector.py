@@ -6,7 +6,6 @@ kept as best are the averaged weights. A loss that is not finite stops the run b
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from pbsbatch.train.judge import Report, judge
 from pbsbatch.train.loss import Losses, detector_loss
 from pbsbatch.train.samples import CLASSES
 from pbsbatch.train.settings import Settings
+from pbsbatch.train.steps import optimiser, rate_of, refuse_other
 
 __all__ = [
     "BEST",
@@ -47,10 +47,6 @@ __all__ = [
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 300.0
-LAST_RATE = 0.01
-"""The learning rate ends at so much of what it was."""
-FREE_TO_CHANGE = ("steps", "minutes", "validate_every", "loaders", "int8_tiles")
-"""Settings that a resumed run may change: they decide how long, not what."""
 
 
 class TrainingError(PbsbatchError):
@@ -123,7 +119,7 @@ def begin(settings: Settings, output: Path, device: torch.device, *, resume: boo
     """Return a new run, or one that goes on from the checkpoint in the output folder."""
     torch.manual_seed(settings.seed)
     net = DetectorNet(len(CLASSES), net_size(settings)).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    run = Run(settings, net, Ema(net, settings.ema), _optimiser(net, settings))
+    run = Run(settings, net, Ema(net, settings.ema), optimiser(net, settings))
     file = output / CHECKPOINT
     if not resume:
         if file.exists():
@@ -131,7 +127,7 @@ def begin(settings: Settings, output: Path, device: torch.device, *, resume: boo
         return run
     if file.exists():
         _, rest = load_weights(file)
-        _refuse_other(rest["settings"], settings, file)
+        refuse_other(rest["settings"], settings, file)
         load_run(file, run.net, run.ema, run.optimiser)
         run.step, run.seconds, run.best = rest["step"], rest["seconds"], rest["best"]
     return run
@@ -173,7 +169,7 @@ def save(run: Run, output: Path) -> None:
 def _step(run: Run, batch: Batch) -> Taught:
     """Take one step."""
     settings, device = run.settings, next(run.net.parameters()).device
-    rate = _rate(run)
+    rate = rate_of(settings, run.step, run.share)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     losses = _losses(run.net, batch.to(device), settings)
@@ -220,29 +216,3 @@ def _judge(run: Run, fields: Sequence[Loaded], output: Path) -> Judged:
         run.best = report.map
         save_weights(output / BEST, dict(run.ema.net.state_dict()), {**run.rest(), "report": report.table()})
     return Judged(run.step, run.seconds, report, best)
-
-
-def _rate(run: Run) -> float:
-    """Return the learning rate: up in a line, down along a cosine."""
-    warm = min(1.0, (run.step + 1) / max(1, run.settings.warm_up))
-    wave = 0.5 * (1 + math.cos(math.pi * run.share))
-    return run.settings.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * wave)
-
-
-def _optimiser(net: DetectorNet, settings: Settings) -> torch.optim.AdamW:
-    """Return the optimiser; biases and norms do not decay."""
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-
-
-def _refuse_other(was: dict[str, Any], settings: Settings, file: Path) -> None:
-    """Refuse to go on with settings that would make it another run."""
-    now = json.loads(json.dumps(settings.table()))  # as a file holds it: tuples are lists
-    for name in now:
-        if name not in FREE_TO_CHANGE and was.get(name) != now[name]:
-            raise UsageError(
-                f"the run there was begun with another {name}", path=file,
-                cure="Give the settings it was begun with, or choose another --output",
-            )  # fmt: skip

@@ -152,7 +152,7 @@ def test_a_file_that_changed_since_is_refused(tmp_path: Path) -> None:
 def test_the_export_is_the_network_for_both_strides() -> None:
     ort = pytest.importorskip("onnxruntime")
     torch = pytest.importorskip("torch")
-    from pbsbatch.nets.detector import ServedDetector
+    from pbsbatch.nets.detector import Served
     from pbsbatch.nets.export import export_onnx
 
     pixels = tiles(2, (48, 80))
@@ -162,7 +162,7 @@ def test_the_export_is_the_network_for_both_strides() -> None:
         assert data == export_onnx(net, FACTS.mean, FACTS.std)
         found = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"pixels": pixels})
         with torch.inference_mode():
-            expected = ServedDetector(net, FACTS.mean, FACTS.std)(torch.from_numpy(pixels))
+            expected = Served(net, FACTS.mean, FACTS.std)(torch.from_numpy(pixels))
         for a, b in zip(found, expected, strict=True):
             assert a.shape == tuple(b.shape) and a.shape[2:] == (48 // stride, 80 // stride)
             np.testing.assert_allclose(a, b.numpy(), atol=2e-5)

@@ -13,7 +13,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import fx, nn
 
-from pbsbatch.nets.classifier import ClassifierNet, ServedClassifier
+from pbsbatch.nets.classifier import ClassifierNet
+from pbsbatch.nets.detector import Served
 from pbsbatch.nets.export import IR_VERSION, OPSET, GraphWriter, checked_model
 from pbsbatch.train.batches import MEAN, STD
 from pbsbatch.train.classifier.finish import Calibrated
@@ -28,7 +29,7 @@ def export_classifier(net: ClassifierNet, calibrated: Calibrated) -> bytes:
     with torch.no_grad():
         copy.kinds.weight.div_(calibrated.temperature)
         copy.kinds.bias.div_(calibrated.temperature)
-    served = ServedClassifier(copy, MEAN, STD).eval().requires_grad_(False)
+    served = Served(copy, MEAN, STD).eval().requires_grad_(False)
     writer = ClassifierWriter(served)
     for node in fx.symbolic_trace(served).graph.nodes:
         writer.add(node, ["logits", "features"])

@@ -34,11 +34,9 @@ from pbsbatch.train.detector import (
     CHECKPOINT,
     SECONDS_BETWEEN_CHECKPOINTS,
     TrainingError,
-    _optimiser,
-    _rate,
-    _refuse_other,
 )
 from pbsbatch.train.ema import Ema
+from pbsbatch.train.steps import optimiser, rate_of, refuse_other
 
 __all__ = ["Event", "Judged", "Run", "Taught", "begin", "teach"]
 
@@ -97,7 +95,7 @@ def begin(settings: Settings, output: Path, device: torch.device, *, resume: boo
     """Return a new run, or one that goes on from the checkpoint in the output folder."""
     torch.manual_seed(settings.seed)
     net = ClassifierNet(len(KINDS), settings.size, settings.dropout).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = Run(settings, net.train(), Ema(net, settings.ema), _optimiser(net, settings))  # type: ignore[arg-type]
+    run = Run(settings, net.train(), Ema(net, settings.ema), optimiser(net, settings))
     file = output / CHECKPOINT
     if not resume:
         if file.exists():
@@ -105,7 +103,7 @@ def begin(settings: Settings, output: Path, device: torch.device, *, resume: boo
         return run
     if file.exists():
         _, rest = load_weights(file)
-        _refuse_other(rest["settings"], settings, file)  # type: ignore[arg-type]
+        refuse_other(rest["settings"], settings, file)
         load_run(file, run.net, run.ema, run.optimiser)
         run.step, run.seconds, run.best = rest["step"], rest["seconds"], rest["best"]
     return run
@@ -143,7 +141,7 @@ def save(run: Run, output: Path) -> None:
 def _step(run: Run, batch: Batch) -> Taught:
     """Take one step."""
     settings, device = run.settings, next(run.net.parameters()).device
-    rate = _rate(run)  # type: ignore[arg-type]
+    rate = rate_of(settings, run.step, run.share)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     batch = batch.to(device)

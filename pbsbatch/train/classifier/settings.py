@@ -5,7 +5,6 @@ Law: what a run needs to be made again stands here; paths are relative to the fo
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from pbsbatch.errors import UsageError
 from pbsbatch.nets.classifier import STRIDE, ClassifierSize
-from pbsbatch.train.settings import _made, _one_of, _within
+from pbsbatch.train.tables import make, one_of, read_table, within
 
 __all__ = ["Pictures", "Rename", "Settings", "read_settings", "settings_from_table"]
 
@@ -31,7 +30,7 @@ class Pictures:
     """One data set of class folders; a folder without a rename is called by its type or kind."""
 
     path: str
-    mpp: float = _within(0.02, 2.0)  # um per pixel of its pictures
+    mpp: float = within(0.02, 2.0)  # um per pixel of its pictures
     rename: tuple[Rename, ...] = ()
     name: str = ""  # how the model's facts call it; empty: its path
     licence: str = "unknown"
@@ -41,8 +40,8 @@ class Pictures:
 class Network:
     """What decides the cost of the network; see nets.classifier.ClassifierSize."""
 
-    channels: tuple[int, int, int, int] = _within(1, 1024, (24, 48, 80, 128))
-    blocks: tuple[int, int, int] = _within(0, 64, (1, 2, 2))
+    channels: tuple[int, int, int, int] = within(1, 1024, (24, 48, 80, 128))
+    blocks: tuple[int, int, int] = within(0, 64, (1, 2, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +52,25 @@ class Settings:
     name: str = "classifier"
     version: str = "1"
     licence: str = "Apache-2.0"
-    crop_mpp: float = _within(0.05, 1.0, 0.2)
-    crop_px: int = _within(STRIDE, 1024, 128)
-    seed: int = _within(0, 2**31, 1)
-    steps: int = _within(1, 10**8, 8000)
-    minutes: float = _within(0.0, 1e5, 0.0)  # 0: as many steps as said; else as long as said
-    batch: int = _within(1, 4096, 32)
-    learning_rate: float = _within(1e-8, 1.0, 2e-3)
-    weight_decay: float = _within(0.0, 1.0, 0.05)
-    warm_up: int = _within(0, 10**6, 200)  # steps
-    clip: float = _within(1e-3, 1e6, 5.0)  # norm of the gradient
-    ema: float = _within(0.0, 0.99999, 0.998)
-    smoothing: float = _within(0.0, 0.5, 0.05)  # of labels
-    fine: float = _within(0.0, 1.0, 0.3)  # weight of the kind against the type
-    dropout: float = _within(0.0, 0.9, 0.2)
-    balance: float = _within(0.0, 1.0, 0.5)  # a kind is drawn less often by its number to this power
-    precision: str = _one_of(("bf16", "fp32"), "bf16")
-    strength: float = _within(0.0, 5.0, 2.0)  # of stain changes, at most
-    validate_every: int = _within(1, 10**8, 1000)  # steps
-    loaders: int = _within(0, 256, 1)  # processes that make crops
+    crop_mpp: float = within(0.05, 1.0, 0.2)
+    crop_px: int = within(STRIDE, 1024, 128)
+    seed: int = within(0, 2**31, 1)
+    steps: int = within(1, 10**8, 8000)
+    minutes: float = within(0.0, 1e5, 0.0)  # 0: as many steps as said; else as long as said
+    batch: int = within(1, 4096, 32)
+    learning_rate: float = within(1e-8, 1.0, 2e-3)
+    weight_decay: float = within(0.0, 1.0, 0.05)
+    warm_up: int = within(0, 10**6, 200)  # steps
+    clip: float = within(1e-3, 1e6, 5.0)  # norm of the gradient
+    ema: float = within(0.0, 0.99999, 0.998)
+    smoothing: float = within(0.0, 0.5, 0.05)  # of labels
+    fine: float = within(0.0, 1.0, 0.3)  # weight of the kind against the type
+    dropout: float = within(0.0, 0.9, 0.2)
+    balance: float = within(0.0, 1.0, 0.5)  # a kind is drawn less often by its number to this power
+    precision: str = one_of(("bf16", "fp32"), "bf16")
+    strength: float = within(0.0, 5.0, 2.0)  # of stain changes, at most
+    validate_every: int = within(1, 10**8, 1000)  # steps
+    loaders: int = within(0, 256, 1)  # processes that make crops
     network: Network = Network()
 
     def __post_init__(self) -> None:
@@ -92,19 +91,10 @@ class Settings:
 
 def read_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Return the checked settings of a TOML file; overrides win over it."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the settings ({error.strerror})", path=path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"not valid TOML: {error}", path=path) from error
-    return settings_from_table({**table, **(overrides or {})}, path)
+    return settings_from_table({**read_table(path), **(overrides or {})}, path)
 
 
 def settings_from_table(table: Mapping[str, Any], path: Path) -> Settings:
     """Return the checked settings of a table as TOML gives it; path is where it stands."""
-    try:
-        made: Settings = _made(Settings, {"pictures": (), **table}, "", path)
-    except UsageError as error:
-        raise UsageError(error.what, path=path, cure=error.cure) from error
+    made: Settings = make(Settings, {"pictures": (), **table}, path)
     return made

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pbsbatch.models.taxonomy import KINDS
-from pbsbatch.nets.classifier import ClassifierNet, ClassifierSize, ServedClassifier
+from pbsbatch.nets.classifier import ClassifierNet, ClassifierSize
+from pbsbatch.nets.detector import Served
 from pbsbatch.train.batches import MEAN, STD, normalised
 from pbsbatch.train.classifier.export import export_classifier
 from pbsbatch.train.classifier.finish import Calibrated
@@ -53,7 +54,7 @@ def test_the_file_says_what_the_network_says(net: ClassifierNet) -> None:
         np.testing.assert_allclose(found[0], logits / 0.7, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(found[1], strange.of(features.double().numpy()), rtol=1e-3)
         assert logits.std() > 0.01 and found[1].shape == (count,)
-        served = ServedClassifier(net, MEAN, STD)(crops(count))
+        served = Served(net, MEAN, STD)(crops(count))
         for s, w in zip(served, (logits, features), strict=True):
             torch.testing.assert_close(s, w, rtol=1e-4, atol=1e-4)
 
