@@ -31,8 +31,8 @@ def pack_scaled(
     if wrong:
         raise ValueError(f"mask {wrong[0]} has shape {masks[wrong[0]].shape}, its window {windows[wrong[0]].tolist()}")
     limit = np.array([width, height], np.int64)
-    first = np.clip(np.ceil(windows[:, :2] * scale - 0.5).astype(np.int64), 0, limit)
-    last = np.clip(np.ceil((windows[:, :2] + windows[:, 2:]) * scale - 0.5).astype(np.int64), 0, limit)
+    first = np.clip(_first_pixel(windows[:, :2], scale), 0, limit)
+    last = np.clip(_first_pixel(windows[:, :2] + windows[:, 2:], scale), 0, limit)
     out = np.concatenate([first, np.maximum(last - first, 0)], axis=1)
     offsets = np.zeros(len(masks) + 1, np.int64)
     np.cumsum((out[:, 2] * out[:, 3] + 7) // 8, out=offsets[1:])
@@ -42,6 +42,17 @@ def pack_scaled(
     bits = np.zeros(offsets[-1], np.uint8)
     _pack(flat.view(np.uint8), starts, windows, scale, out, offsets, bits)
     return out.astype(np.int32), offsets, bits
+
+
+def _first_pixel(work: NDArray[np.int64], scale: float) -> NDArray[np.int64]:
+    """Return the first level-0 pixel whose centre lies in a work pixel or behind it.
+
+    Rounding may put the product a pixel beside what the law's own division says (scale 1.1, work pixel 15).
+    """
+    first: NDArray[np.int64] = np.ceil(work * scale - 0.5).astype(np.int64)
+    first -= np.floor((first - 0.5) / scale) >= work
+    first += np.floor((first + 0.5) / scale) < work
+    return first
 
 
 @kernel

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pbsbatch_kernels.packing import pack_scaled
@@ -26,6 +26,7 @@ def slow(mask, window, scale, width, height):
     return canvas
 
 
+@example(seed=16804, scale=1.1)  # a centre that lies on a work pixel's border but for rounding
 @given(
     seed=st.integers(0, 10**6),
     scale=st.one_of(st.sampled_from([1.0, 2.0, 3.0, 0.5, 2.5]), st.floats(0.3, 4, allow_subnormal=False)),
