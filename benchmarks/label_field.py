@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.detections import OWNED, Detections
+from pbsbatch.detections import OWNED, Detections, untyped
 from pbsbatch.store.records import TILE_OK, StoreHeader, TileRows
 from pbsbatch.store.strips import StripFile, write_strip
 from pbsbatch_kernels import masks
@@ -60,7 +60,7 @@ def draw(n: int, seed: int = 0) -> Field:
         boxes=boxes.astype(np.float32), scores=rng.random(n, np.float32), classes=np.zeros(n, np.uint8),
         tiles=np.arange(n, dtype=np.int32) // PER_STRIP, flags=np.full(n, OWNED, np.uint8),
         windows=windows.astype(np.int32), offsets=np.concatenate([[0], np.cumsum(np.diff(offsets)[picks])]),
-        bits=np.concatenate([alone[k] for k in picks]),
+        bits=np.concatenate([alone[k] for k in picks]), **untyped(n),
     )  # fmt: skip
     return Field(cells, shapes, picks, columns * PITCH)
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NEAR_BORDER", "OWNED", "Detections"]
+__all__ = ["NEAR_BORDER", "OWNED", "UNTYPED", "Detections", "untyped"]
 
 OWNED = 1
 """flags bit: the centre lies in the core of the tile that saw the cell."""
 NEAR_BORDER = 2
 """flags bit: the centre lies within the seam band around that core's border."""
+UNTYPED = 255
+"""types of a cell that has no type beyond its class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Detections:
     windows: NDArray[np.int32]  # (N, 4) x, y, w, h of the mask window in level-0 px
     offsets: NDArray[np.int64]  # (N + 1,) byte offsets into bits
     bits: NDArray[np.uint8]  # packed mask bits
+    types: NDArray[np.uint8]  # (N,) index into the names of types, or UNTYPED
+    type_scores: NDArray[np.float32]  # (N,) chance of the type, 0..1; 0 where there is none
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -42,6 +47,7 @@ class Detections:
         shapes = {
             "boxes": (n, 4), "scores": (n,), "classes": (n,), "tiles": (n,),
             "flags": (n,), "windows": (n, 4), "offsets": (n + 1,), "bits": (int(self.offsets[-1]),),
+            "types": (n,), "type_scores": (n,),
         }  # fmt: skip
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -53,7 +59,7 @@ class Detections:
         return cls(
             boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), classes=np.zeros(0, np.uint8),
             tiles=np.zeros(0, np.int32), flags=np.zeros(0, np.uint8), windows=np.zeros((0, 4), np.int32),
-            offsets=np.zeros(1, np.int64), bits=np.zeros(0, np.uint8),
+            offsets=np.zeros(1, np.int64), bits=np.zeros(0, np.uint8), **untyped(0),
         )  # fmt: skip
 
     @classmethod
@@ -76,6 +82,7 @@ class Detections:
         return Detections(
             boxes=self.boxes[rows], scores=self.scores[rows], classes=self.classes[rows], tiles=self.tiles[rows],
             flags=self.flags[rows], windows=self.windows[rows], offsets=offsets, bits=self.bits[source],
+            types=self.types[rows], type_scores=self.type_scores[rows],
         )  # fmt: skip
 
     @property
@@ -89,3 +96,8 @@ class Detections:
         w, h = int(self.windows[i, 2]), int(self.windows[i, 3])
         flat = np.unpackbits(self.bits[self.offsets[i] : self.offsets[i + 1]], count=w * h)
         return flat.reshape(h, w).astype(np.bool_)
+
+
+def untyped(n: int) -> dict[str, NDArray[Any]]:
+    """Return the columns `types` and `type_scores` of n cells that have no type."""
+    return {"types": np.full(n, UNTYPED, np.uint8), "type_scores": np.zeros(n, np.float32)}

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.detections import NEAR_BORDER, OWNED, Detections
+from pbsbatch.detections import NEAR_BORDER, OWNED, Detections, untyped
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import TileError
 from pbsbatch.geometry import Tile
@@ -260,6 +260,7 @@ def to_level0(kept: _Kept, tile: Tile, plan: Plan) -> Detections:
         windows=level0_windows,
         offsets=offsets,
         bits=bits,
+        **untyped(len(index)),
     )
 
 

@@ -13,7 +13,7 @@ from pbsbatch.models.base import ModelSpec
 
 __all__ = ["RESULTS_VERSION", "content_digest", "processor_class", "resume_key"]
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised when the code changes what it finds; committed results of an older version are redone."""
 SAMPLE_BYTES = 1 << 16
 SAMPLES = 16

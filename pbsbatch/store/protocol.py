@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pbsbatch.detections import Detections
+from pbsbatch.detections import UNTYPED, Detections
 from pbsbatch.disk import make_folder, output_errors, remove_tree, unique
 from pbsbatch.errors import StoreError
 from pbsbatch.store.build import build, info_of
@@ -122,6 +122,9 @@ class Store:
             raise ValueError(f"strip {strip} is not one of {self.header.strips}")
         if len(cells) and int(cells.classes.max()) >= len(self.header.classes):
             raise ValueError(f"class {int(cells.classes.max())} is not one of {self.header.classes}")
+        named = cells.types[cells.types != UNTYPED]
+        if len(named) and int(named.max()) >= len(self.header.types):
+            raise ValueError(f"type {int(named.max())} is not one of {self.header.types}")
         with suppress(StoreError, FileNotFoundError):
             self._check(strip)
             return

@@ -48,6 +48,11 @@ class StoredSlide:
         return tuple(self.attributes["store"]["classes"])
 
     @cached_property
+    def types(self) -> tuple[str, ...]:
+        """Return the names that the column `type` indexes; empty where no cell was given a type."""
+        return tuple(ngff.read_attributes(self.path / "cells")["types"])
+
+    @cached_property
     def cells(self) -> Mapping[str, NDArray[Any]]:
         """Return the table of cells by column, rows in the order of the ids."""
         return {n: np.asarray(ngff.open_array(self.path / "cells" / n)[:]) for n in CELL_COLUMNS}

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.detections import UNTYPED
+
 __all__ = [
     "CELL_COLUMNS",
     "TILE_FAILED",
@@ -25,8 +27,6 @@ __all__ = [
 
 TILE_OK: Final = 0
 TILE_FAILED: Final = 1
-UNTYPED: Final = 255
-"""cells/type of a cell that has no type beyond its class."""
 
 JSON = Any
 
@@ -47,6 +47,7 @@ class StoreHeader:
     classes: tuple[str, ...]
     strips: int
     band_px: float  # the seam band, level-0 px
+    types: tuple[str, ...] = ()  # what the column `type` indexes; none where no cell is given a type
     attributes: Mapping[str, JSON] = field(default_factory=dict)  # "pbsbatch" in the store's root attributes
 
     def __post_init__(self) -> None:

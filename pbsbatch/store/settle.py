@@ -21,9 +21,13 @@ __all__ = ["CELL", "Seams", "in_order", "settle_seams"]
 
 CELL = np.dtype(
     [("x0", "f4"), ("y0", "f4"), ("x1", "f4"), ("y1", "f4"), ("score", "f4"), ("class", "u1"), ("area_px", "i4"),
-     ("tile", "i4"), ("strip", "i4"), ("row", "i8")]
+     ("type", "u1"), ("type_score", "f4"), ("tile", "i4"), ("strip", "i4"), ("row", "i8")]
 )  # fmt: skip
 """A cell without its mask, and where it came from."""
+_COLUMNS = {
+    "score": "scores", "class": "classes", "area_px": "areas", "type": "types", "type_score": "type_scores",
+    "tile": "tiles",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def _load(strip: StripFile, k: int, rows: NDArray[np.int64]) -> NDArray[Any]:
     boxes = strip.column("boxes")[rows]
     for i, name in enumerate(("x0", "y0", "x1", "y1")):
         cells[name] = boxes[:, i]
-    for name, column in (("score", "scores"), ("class", "classes"), ("area_px", "areas"), ("tile", "tiles")):
+    for name, column in _COLUMNS.items():
         cells[name] = strip.column(column)[rows]
     cells["strip"], cells["row"] = k, rows
     return cells

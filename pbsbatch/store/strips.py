@@ -29,18 +29,19 @@ from pbsbatch_kernels import masks
 
 __all__ = ["StripFile", "write_strip"]
 
-_MAGIC = b"pbsstrp1"
+_MAGIC = b"pbsstrp2"
 _PREFIX = struct.Struct("<8sII")
 _GATHER_GAP = 1 << 16  # masks closer than this are read with one call
 _CHECK_STEP = 1 << 22
-_CELLS = ("boxes", "scores", "classes", "tiles", "flags", "windows", "offsets")
+_CELLS = ("boxes", "scores", "classes", "tiles", "flags", "windows", "offsets", "types", "type_scores")
 _LOCAL = 4096.0  # cells lie in columns of this width so that a region's masks lie together
 
 
 def write_strip(path: Path, tag: str, strip: int, cells: Detections, tiles: TileRows) -> None:
     """Write a strip so that it is there wholly or not at all. The tag says whose it is."""
     boxes = cells.boxes
-    if not np.isfinite(boxes).all() or not np.isfinite(cells.scores).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+    finite = all(np.isfinite(a).all() for a in (boxes, cells.scores, cells.type_scores))
+    if not finite or (boxes[:, 2:] < boxes[:, :2]).any():
         raise ValueError("cells must have finite scores and boxes with x0 <= x1 and y0 <= y1")
     cells = cells.take(_canonical(cells))
     columns = _columns(cells, tiles)
@@ -78,7 +79,8 @@ def _canonical(cells: Detections) -> NDArray[np.int64]:
     x0, y0, x1, y1 = cells.boxes.T
     wx, wy, ww, wh = cells.windows.T
     column = np.floor(x0 / _LOCAL)
-    keys = (wh, ww, wy, wx, cells.tiles, -cells.scores, cells.classes, y1, x1, x0, y0, column)
+    last = (cells.type_scores, cells.types, wh, ww, wy, wx)
+    keys = (*last, cells.tiles, -cells.scores, cells.classes, y1, x1, x0, y0, column)
     return np.lexsort(keys).astype(np.int64)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,7 @@ class Numbered:
 def write_cells(path: Path, header: StoreHeader, strips: Sequence[StripFile], seams: Seams) -> Numbered:
     """Stream the table of cells and give the ids 1..N."""
     attributes = {
-        "classes": list(header.classes), "unit": "level-0 px", "untyped": UNTYPED,
+        "classes": list(header.classes), "types": list(header.types), "untyped": UNTYPED, "unit": "level-0 px",
         "order": "id is 1..N by y0, x0, y1, x1, class, -score", "boxes": "x0, y0, x1, y1: half-open corners",
     }  # fmt: skip
     ngff.write_group(path, attributes)
@@ -49,10 +48,8 @@ def write_cells(path: Path, header: StoreHeader, strips: Sequence[StripFile], se
                 mine = cells["strip"] == k
                 ids[k][cells["row"][mine]] = numbers[mine]
             counts += np.bincount(cells["class"], minlength=len(counts))
-            fixed: dict[str, NDArray[Any]] = {"id": numbers, "type": np.full(len(cells), UNTYPED, np.uint8),
-                     "type_score": np.zeros(len(cells), np.float32)}  # fmt: skip
             for name, writer in writers.items():
-                writer.append(fixed[name] if name in fixed else cells[name])
+                writer.append(numbers if name == "id" else cells[name])
         for writer in writers.values():
             writer.finish()
     finally:

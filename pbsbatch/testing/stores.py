@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pbsbatch.detections import NEAR_BORDER, OWNED, Detections
+from pbsbatch.detections import NEAR_BORDER, OWNED, UNTYPED, Detections, untyped
 from pbsbatch.errors import StoreError
 from pbsbatch.store import TILE_FAILED, Preview, Store, StoreHeader, TileRows, open_store
 from pbsbatch_kernels import masks
@@ -51,7 +51,7 @@ def cells_of(
     return Detections(
         boxes=boxes, scores=np.asarray(scores, np.float32), windows=windows, offsets=offsets, bits=bits,
         classes=np.zeros(n, np.uint8) if classes is None else np.asarray(classes, np.uint8),
-        tiles=np.zeros(n, np.int32), flags=np.full(n, OWNED, np.uint8),
+        tiles=np.zeros(n, np.int32), flags=np.full(n, OWNED, np.uint8), **untyped(n),
     )  # fmt: skip
 
 
@@ -68,12 +68,21 @@ def draw_smear(
     boxes = np.concatenate([centre - side[:, None] / 2, centre + side[:, None] / 2], axis=1).astype(np.float32)
     shapes = [_disk(box) for box in boxes]
     scores = rng.integers(1, 9, cells) / np.float32(8)  # ties on purpose
-    drawn = cells_of(boxes, scores, shapes, rng.integers(0, 3, cells).astype(np.uint8))
+    drawn = _typed(cells_of(boxes, scores, shapes, rng.integers(0, 3, cells).astype(np.uint8)))
     b = drawn.boxes
     truth = drawn.take(np.lexsort((-drawn.scores, drawn.classes, b[:, 2], b[:, 3], b[:, 0], b[:, 1])))
     strips = tuple(_strip(truth, k, width, height, tile, strip, band) for k in range(-(-height // strip)))
-    header = StoreHeader(f"smear-{seed}", width, height, 0.25, ("rbc", "wbc", "platelet"), len(strips), band)
+    classes, types = ("rbc", "wbc", "platelet"), ("lobed", "round", "unsure")
+    header = StoreHeader(f"smear-{seed}", width, height, 0.25, classes, len(strips), band, types)
     return Smear(header, truth, strips)
+
+
+def _typed(cells: Detections) -> Detections:
+    """Return the cells with a type for each one of the class 1."""
+    n = len(cells)
+    white = cells.classes == 1
+    types = np.where(white, np.arange(n) % 3, UNTYPED).astype(np.uint8)
+    return replace(cells, types=types, type_scores=np.where(white, np.arange(n) % 7 / 8, 0).astype(np.float32))
 
 
 def _disk(box: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -163,6 +172,10 @@ class StoreTests:
         np.testing.assert_array_equal(table, smear.truth.boxes)
         np.testing.assert_array_equal(cells["class"], smear.truth.classes)
         np.testing.assert_array_equal(cells["score"], smear.truth.scores)
+        np.testing.assert_array_equal(cells["type"], smear.truth.types)
+        np.testing.assert_array_equal(cells["type_score"], smear.truth.type_scores)
+        assert set(cells["type"].tolist()) == {0, 1, 2, UNTYPED}
+        assert open_store(path).types == smear.header.types
         np.testing.assert_array_equal(cells["area_px"], [smear.truth.mask(i).sum() for i in range(len(smear.truth))])
         np.testing.assert_array_equal(labels_of(path), truth_labels(smear.truth, 1100, 700))
 

@@ -103,9 +103,10 @@ def test_the_table_is_what_the_contract_says(path: Path) -> None:
     assert group.attrs["classes"] == list(SMEAR.header.classes)
     assert sorted(group.array_keys()) == sorted(CELL_COLUMNS)
     assert {n: str(group[n].dtype) for n in CELL_COLUMNS} == dict(CELL_COLUMNS)
+    assert group.attrs["types"] == list(SMEAR.header.types)
+    assert group.attrs["untyped"] == 255
     cells = open_store(path).cells
-    assert set(cells["type"].tolist()) == {255}
-    assert not cells["type_score"].any()
+    assert ((cells["type"] == 255) == (cells["class"] != 1)).all()
 
 
 FILES_FIXED, FILES_PER_AREA = 60, 1.4
@@ -125,8 +126,7 @@ def files_of(width: int, height: int) -> int:
 
 def test_the_count_of_files_is_right_for_a_real_store(path: Path) -> None:
     written = [p for p in path.rglob("*") if p.is_file()]
-    missing = 1  # type_score holds zeros alone: it has no shard
-    assert files_of(2600, 1900) - missing <= len(written) <= files_of(2600, 1900)
+    assert len(written) == files_of(2600, 1900)
 
 
 @pytest.mark.parametrize("width", [1, 640, 5000, 16384, 16385, 40_000, 100_000, 131_072, 200_000, 262_144])

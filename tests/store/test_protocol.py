@@ -210,7 +210,7 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from pbsbatch.detections import OWNED, Detections
+from pbsbatch.detections import OWNED, Detections, untyped
 from pbsbatch.store import Preview, Store, StoreHeader, TileRows
 out, height, strip = Path(sys.argv[1]), int(sys.argv[2]), 1024
 width, pitch, side = 8192, 16, 14
@@ -224,7 +224,7 @@ for k in range(header.strips):
     boxes = np.stack([x, y, x + side, y + side], 1).astype(np.float32)
     windows = np.stack([x, y, np.full(n, side), np.full(n, side)], 1).astype(np.int32)
     cells = Detections(boxes, np.ones(n, np.float32), np.zeros(n, np.uint8), np.zeros(n, np.int32),
-        np.full(n, OWNED, np.uint8), windows, np.arange(n + 1) * size, np.full(n * size, 255, np.uint8))
+        np.full(n, OWNED, np.uint8), windows, np.arange(n + 1) * size, np.full(n * size, 255, np.uint8), **untyped(n))
     store.append(k, cells, TileRows.empty())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 done = store.commit(preview)

@@ -98,6 +98,8 @@ def test_cells_that_cannot_be_are_refused(tmp_path: Path) -> None:
         replace(good, boxes=np.array([[9, 0, 1, 1]], np.float32)),
         replace(good, scores=np.array([np.inf], np.float32)),
         replace(good, classes=np.array([1], np.uint8)),
+        replace(good, types=np.array([0], np.uint8)),
+        replace(good, type_scores=np.array([np.nan], np.float32)),
         replace(good, windows=np.array([[0, 0, 99, 99]], np.int32)),
     ):
         with pytest.raises(ValueError):
