@@ -1,6 +1,6 @@
 """One bundle in a straight line: read -> infer -> decode -> own -> append. No Dask, no file format.
 
-A bundle is a list of (plan, strips) pairs. Readers run ahead of the engine by a bounded number of
+A bundle is a stream of jobs, each some strips of one slide. Readers run ahead of the engine by a bounded number of
 batches; batches of one shape are filled across strips and slides. A strip is appended to its store
 as soon as its last tile is done. A tile that cannot be read is counted as failed and costs nothing else.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -107,18 +107,16 @@ class _StripInProgress:
 
 
 def process(
-    jobs: Sequence[Job], model: Model, engine: Engine, *, score_threshold: float = 0.0, timings: Timings | None = None
+    jobs: Iterable[Job], model: Model, engine: Engine, *, score_threshold: float = 0.0, timings: Timings | None = None
 ) -> Iterator[StripDone]:
-    """Yield each strip once it is appended. Stopping early loses at most the strips in flight."""
+    """Yield each strip once it is appended. Stopping early loses at most the strips in flight.
+
+    Law: a job is taken from `jobs` only when readers need its tiles, so that of a thousand small slides few are open.
+    """
     clock = timings if timings is not None else Timings()
     open_strips: dict[tuple[str, int], _StripInProgress] = {}
-    for job in jobs:
-        for strip in job.strips:
-            count = sum(1 for _ in job.plan.strip_tiles(strip))
-            open_strips[job.plan.slide_id, strip] = _StripInProgress(count)
-            if count == 0:
-                yield _finish(job, strip, open_strips.pop((job.plan.slide_id, strip)), clock)
-    for batch in _read_batches(jobs):
+    blank: deque[tuple[Job, int]] = deque()
+    for batch in _read_batches(_registered(jobs, open_strips, blank)):
         clock.read += batch.seconds
         with _timed(clock, "infer"):
             raw = engine(batch.pixels)
@@ -131,6 +129,24 @@ def process(
             if state.left == 0:
                 del open_strips[work.job.plan.slide_id, work.strip]
                 yield _finish(work.job, work.strip, state, clock)
+        while blank:
+            yield _finish(*blank.popleft(), _StripInProgress(0), clock)
+    while blank:
+        yield _finish(*blank.popleft(), _StripInProgress(0), clock)
+
+
+def _registered(
+    jobs: Iterable[Job], open_strips: dict[tuple[str, int], _StripInProgress], blank: deque[tuple[Job, int]]
+) -> Iterator[Job]:
+    """Pass jobs on, each with its strips noted as open; strips without tiles are done before they begin."""
+    for job in jobs:
+        for strip in job.strips:
+            count = sum(1 for _ in job.plan.strip_tiles(strip))
+            if count:
+                open_strips[job.plan.slide_id, strip] = _StripInProgress(count)
+            else:
+                blank.append((job, strip))
+        yield job
 
 
 class _timed:
@@ -146,7 +162,7 @@ class _timed:
         setattr(self.timings, self.stage, getattr(self.timings, self.stage) + time.perf_counter() - self.start)
 
 
-def _read_batches(jobs: Sequence[Job]) -> Iterator[_Batch]:
+def _read_batches(jobs: Iterable[Job]) -> Iterator[_Batch]:
     """Yield batches in order, read by a thread that is at most BATCHES_AHEAD ahead."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as readers:
         pending: deque[Future[_Batch]] = deque()
@@ -162,7 +178,7 @@ def _read_batches(jobs: Sequence[Job]) -> Iterator[_Batch]:
                 future.cancel()
 
 
-def _groups(jobs: Sequence[Job]) -> Iterator[tuple[_Work, ...]]:
+def _groups(jobs: Iterable[Job]) -> Iterator[tuple[_Work, ...]]:
     """Yield runs of tiles of one shape, across strips and slides."""
     group: list[_Work] = []
     for job in jobs:
