@@ -40,6 +40,7 @@ from pbsbatch.run.log import logged
 from pbsbatch.run.output import check_ours, claim, locked, start_over
 from pbsbatch.run.state import Commit, Instruction, Prepare, Process, RunState, bundles
 from pbsbatch.slides.base import SlideRef
+from pbsbatch.slides.files import slide_files
 
 __all__ = ["execute"]
 
@@ -258,9 +259,7 @@ def _commit(prepared: tasks.Prepared, strips: list[StripDone]) -> tuple[SlideRes
 def _bytes(ref: SlideRef) -> int:
     """Return a slide's size on disk, the measure by which the largest goes first."""
     try:
-        if ref.path.is_dir():
-            return sum(p.stat().st_size for p in ref.path.rglob("*") if p.is_file())
-        return ref.path.stat().st_size
+        return sum(file.stat().st_size for file in slide_files(ref.path))
     except OSError:
         return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pbsbatch.config import RESULT_FIELDS, Config
 from pbsbatch.models.base import ModelSpec
+from pbsbatch.slides.files import slide_files
 
 __all__ = ["RESULTS_VERSION", "content_digest", "processor_class", "resume_key"]
 
@@ -32,16 +33,12 @@ def resume_key(
 
 
 def content_digest(path: Path) -> str:
-    """Digest a slide's size, head, tail and evenly sampled blocks; a folder's files by name likewise.
+    """Digest a slide's size, head, tail and evenly sampled blocks; of several files each with its name.
 
     Modification time plays no part: copying changes it.
     """
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    siblings = path.with_suffix("")
-    if path.is_file() and path.suffix.lower() == ".mrxs" and siblings.is_dir():
-        files += sorted(p for p in siblings.rglob("*") if p.is_file())
-    for file in files:
+    for file in slide_files(path):
         name = "" if file == path else os.fspath(file.relative_to(path.parent))
         size = file.stat().st_size
         digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))

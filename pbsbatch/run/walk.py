@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pbsbatch.slides import dicom, formats
+from pbsbatch.slides.files import vms_parts
 
 __all__ = ["Skipped", "Walk", "is_run_output", "walk"]
 
@@ -225,13 +226,4 @@ def _series(path: Path) -> str:
 
 def _vms_parts(folder: Path, files: list[str]) -> set[str]:
     """Return the names of the JPEGs that VMS files list; one of them is the macro image."""
-    parts = set[str]()
-    for name in files:
-        if name.lower().endswith((".vms", ".vmu")):
-            try:
-                with (folder / name).open("rb") as file:
-                    lines = file.read(1 << 20).decode("utf-8", "replace").splitlines()
-            except OSError:
-                continue
-            parts |= {value.strip() for line in lines for key, _, value in [line.partition("=")] if value.strip()}
-    return parts
+    return {part for name in files if name.lower().endswith((".vms", ".vmu")) for part in vms_parts(folder / name)}
