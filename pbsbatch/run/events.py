@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Event", "RunFinished", "RunStarted", "SlideFinished", "SlidePlanned", "SlideResult", "StripFinished"]
+__all__ = [
+    "Event",
+    "RunFinished",
+    "RunProgress",
+    "RunStarted",
+    "SlideFinished",
+    "SlidePlanned",
+    "SlideResult",
+    "StripFinished",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,34 @@ class SlideFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is; told about once a second."""
+
+    total: int  # slides
+    done: int  # committed, those of earlier runs (kept) too
+    failed: int
+    kept: int
+    running: int
+    names: tuple[tuple[str, int, int], ...]  # large slides at work: name, tiles done, tiles in all
+    tiles: int
+    mpix: float  # computed by this run, as are cells
+    cells: int
+    seconds: float
+    share: float  # of the work, 0 to 1
+    eta_s: float | None = None
+    deadline: datetime | None = None
+    deadline_holds: bool | None = None
+
+    @property
+    def mpix_per_s(self) -> float:
+        return self.mpix / self.seconds if self.seconds else 0.0
+
+    @property
+    def cells_per_s(self) -> float:
+        return self.cells / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """Nothing more will happen. stopped says why the run ended early, None if it did not."""
 
@@ -90,4 +128,4 @@ class RunFinished:
     bound_by: str
 
 
-Event = RunStarted | SlidePlanned | StripFinished | SlideFinished | RunFinished
+Event = RunStarted | SlidePlanned | StripFinished | SlideFinished | RunProgress | RunFinished

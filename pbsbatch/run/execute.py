@@ -37,7 +37,8 @@ from pbsbatch.run.events import (
     StripFinished,
 )
 from pbsbatch.run.log import logged
-from pbsbatch.run.output import check_ours, claim, locked, start_over
+from pbsbatch.run.output import MARKER, check_ours, claim, locked, start_over
+from pbsbatch.run.progress import Progress, kept_in_file
 from pbsbatch.run.state import Commit, Instruction, Prepare, Process, RunState, bundles
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.slides.files import slide_files
@@ -47,6 +48,7 @@ __all__ = ["execute"]
 IN_FLIGHT_PER_WORKER = 2
 """One at work and one waiting at the worker, so that none is idle between two tasks."""
 TOPIC = "pbsbatch-strip"
+SECONDS_BETWEEN_PROGRESS = 1.0
 
 
 REAL = cluster.Loaders(models.load, engines.load)
@@ -67,7 +69,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
     with locked(config.output) as token:
         claim(config.output, config.inputs)
         removed = start_over(config.output) if config.fresh else []
-        on_event = logged(config.output / "run.log", on_event)
+        on_event = logged(config.output / "run.log", kept_in_file(config.output / MARKER, on_event))
         notes = list(found.warnings)
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")
@@ -99,7 +101,11 @@ class _Run:
     state: RunState = field(init=False)
     refs: dict[str, SlideRef] = field(init=False)
     sizes: dict[str, int] = field(init=False)
-    inbox: queue.SimpleQueue[tuple[Instruction, Any]] = field(default_factory=queue.SimpleQueue)
+    progress: Progress = field(init=False)
+    started: float = field(default_factory=time.perf_counter)
+    told: float = 0.0
+    # what the workers report and what became of instructions, in the order in which it came in
+    inbox: queue.SimpleQueue[Event | tuple[Instruction, Any]] = field(default_factory=queue.SimpleQueue)
     stop_requests: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     prepared: dict[str, tasks.Prepared] = field(default_factory=dict)
     strips: dict[str, list[StripDone]] = field(default_factory=dict)
@@ -113,6 +119,7 @@ class _Run:
         self.refs = {ref.id: ref for ref in self.found.slides}
         self.sizes = {ref.id: _bytes(ref) for ref in self.found.slides}
         self.state = RunState.of(self.sizes)
+        self.progress = Progress(self.sizes)
 
     def drive(self) -> None:
         """Feed the workers until nothing is left; a second stop request leaves what is in flight behind."""
@@ -126,11 +133,27 @@ class _Run:
             if not self._heed_stop_requests():
                 self.client.cancel(list(futures.values()), force=True)
                 return
+            self._tell_progress()
             with contextlib.suppress(queue.Empty):
-                instruction, future = self.inbox.get(timeout=0.2)
+                came = self.inbox.get(timeout=0.2)
+                if not isinstance(came, tuple):
+                    self._tell(came)
+                    continue
+                instruction, future = came
                 del futures[instruction]
                 self._outcome(instruction, future)
                 future.release()
+
+    def _tell(self, event: Event) -> None:
+        self.progress.note(event)
+        self.on_event(event)
+
+    def _tell_progress(self, *, always: bool = False) -> None:
+        """Tell how far the run is, about once a second."""
+        now = time.perf_counter()
+        if always or now - self.told >= SECONDS_BETWEEN_PROGRESS:
+            self.told = now
+            self.on_event(self.progress.now(now - self.started, running=self.state.in_flight))
 
     def _done(self, instruction: Instruction, future: Any) -> None:
         self.inbox.put((instruction, future))
@@ -187,7 +210,7 @@ class _Run:
                 self.seconds[slide_id] = prepared.seconds
                 tiles = sum(prepared.missing.values())
                 facts = prepared.plan.facts()
-                self.on_event(SlidePlanned(slide_id, prepared.ref.name, facts, len(prepared.missing), tiles))
+                self._tell(SlidePlanned(slide_id, prepared.ref.name, facts, len(prepared.missing), tiles))
                 self.state.prepared(slide_id, bundles(prepared.missing))
             case Process():
                 strips, timings = value
@@ -210,7 +233,7 @@ class _Run:
         if result.seconds is not None and earlier_seconds:
             result = summary.with_seconds(result, result.seconds + earlier_seconds)
         self.results[result.slide_id] = result
-        self.on_event(SlideFinished(result))
+        self._tell(SlideFinished(result))
 
     def _failed(self, slide_id: str, error: BaseException) -> SlideResult:
         ref = self.refs[slide_id]
@@ -226,13 +249,14 @@ class _Run:
         return SlideResult(slide_id, ref.name, ref.path, ref.sample, "failed", error=text, details=details)
 
     def _strip_event(self, event: tuple[float, dict[str, Any]]) -> None:
-        self.on_event(StripFinished(**{f.name: event[1][f.name] for f in fields(StripFinished)}))
+        self.inbox.put(StripFinished(**{f.name: event[1][f.name] for f in fields(StripFinished)}))
 
     def finish(self, seconds: float) -> RunFinished:
         """Gather the run's result; slides without one are pending."""
         for ref in self.found.slides:
             if ref.id not in self.results:
                 self.results[ref.id] = SlideResult(ref.id, ref.name, ref.path, ref.sample, "pending")
+        self._tell_progress(always=True)
         stages = {name: round(value, 3) for name, value in asdict(self.stages).items()}
         busiest = max(stages, key=lambda name: stages[name]) if any(stages.values()) else "nothing"
         rows = tuple(self.results[ref.id] for ref in self.found.slides)
