@@ -83,9 +83,7 @@ def in_strips(field: Field, folder: Path) -> tuple[StoreHeader, Sequence[StripFi
         cells = field.cells.take(np.arange(row, min(row + PER_STRIP, len(field))))
         tops = cells.boxes[:, 1].min(), cells.boxes[:, 3].max()
         core = np.array([[0, tops[0], field.side, tops[1]]], np.float64)
-        tiles.append(
-            TileRows(core, np.array([TILE_OK], np.uint8), np.array([len(cells)], np.int32), np.zeros(1, np.float32))
-        )
+        tiles.append(TileRows.plain(core, np.array([TILE_OK], np.uint8), np.array([len(cells)], np.int32)))
         write_strip(folder / str(k), "field", k, cells, tiles[-1])
         strips.append(StripFile.open(folder / str(k), "field", k))
     return header, strips, TileRows.concat(tiles)

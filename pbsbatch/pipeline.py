@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +23,10 @@ from pbsbatch.errors import TileError
 from pbsbatch.geometry import Tile
 from pbsbatch.models.base import Calibration, Found, Model
 from pbsbatch.plan import BAND_PX, Plan
+from pbsbatch.quality import NO_CLASS, failed_tile, read_tile
+from pbsbatch.rules import RED_CELL
 from pbsbatch.slides.base import Slide
-from pbsbatch.store import TILE_FAILED, TILE_OK, TileRows
+from pbsbatch.store import TileRows
 from pbsbatch_kernels.packing import pack_scaled
 
 __all__ = ["BATCH_PX", "Job", "StripDone", "Timings", "keep_owned", "process", "to_level0"]
@@ -91,18 +92,11 @@ class _Batch:
     seconds: float
 
 
-class _TileRow(NamedTuple):
-    core: tuple[float, float, float, float]
-    status: int
-    n_cells: int
-    focus: float
-
-
 @dataclass(slots=True)
 class _StripInProgress:
     left: int
     cells: list[Detections] = field(default_factory=list)
-    rows: list[_TileRow] = field(default_factory=list)
+    rows: list[TileRows] = field(default_factory=list)
     failed: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -114,6 +108,7 @@ def process(
     Law: a job is taken from `jobs` only when readers need its tiles, so that of a thousand small slides few are open.
     """
     clock = timings if timings is not None else Timings()
+    red = model.spec.classes.index(RED_CELL) if RED_CELL in model.spec.classes else NO_CLASS
     open_strips: dict[tuple[str, int], _StripInProgress] = {}
     blank: deque[tuple[Job, int]] = deque()
     for batch in _read_batches(_registered(jobs, open_strips, blank)):
@@ -125,7 +120,7 @@ def process(
             with _timed(clock, "decode"):
                 error = batch.errors[slot]
                 found = model.decode(raw, slot, work.job.calibration) if error is None else None
-                _note(state, work, found, batch.pixels[slot], error, score_threshold)
+                _note(state, work, found, batch.pixels[slot], error, score_threshold, red)
             if state.left == 0:
                 del open_strips[work.job.plan.slide_id, work.strip]
                 yield _finish(work.job, work.strip, state, clock)
@@ -210,21 +205,18 @@ def _read_batch(works: tuple[_Work, ...]) -> _Batch:
 
 def _note(
     state: _StripInProgress, work: _Work, found: Found | None, pixels: NDArray[np.uint8], error: str | None,
-    score_threshold: float,
+    score_threshold: float, red: int,
 ) -> None:  # fmt: skip
     """Add one tile's outcome to its strip."""
     state.left -= 1
     plan, tile = work.job.plan, work.tile
-    core = plan.core_level0(tile)
     if found is None:
-        state.rows.append(_TileRow(core, TILE_FAILED, 0, 0.0))
+        state.rows.append(failed_tile(tile, plan))
         state.failed.append((tile.index, error or "unknown"))
         return
-    kept = keep_owned(found, tile, score_threshold)
-    cells = to_level0(kept, tile, plan)
-    state.cells.append(cells)
-    owned = int(np.count_nonzero(cells.flags & OWNED))
-    state.rows.append(_TileRow(core, TILE_OK, owned, _focus(pixels, tile)))
+    sure = found.scores >= score_threshold
+    state.rows.append(read_tile(pixels, found.boxes[sure], found.classes[sure], red, tile, plan))
+    state.cells.append(to_level0(keep_owned(found, tile, score_threshold), tile, plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,30 +272,11 @@ def to_level0(kept: _Kept, tile: Tile, plan: Plan) -> Detections:
     )
 
 
-def _focus(pixels: NDArray[np.uint8], tile: Tile) -> float:
-    """Return the variance of the Laplacian of green over the core, at half size so that noise does not count."""
-    core, read = tile.core, tile.read
-    green = pixels[core.y - read.y : core.y1 - read.y, core.x - read.x : core.x1 - read.x, 1]
-    half = cv2.resize(green, (max(1, green.shape[1] // 2), max(1, green.shape[0] // 2)), interpolation=cv2.INTER_AREA)
-    return float(cv2.Laplacian(half, cv2.CV_16S, ksize=3).var())
-
-
-def _tile_rows(rows: Sequence[_TileRow]) -> TileRows:
-    if not rows:
-        return TileRows.empty()
-    return TileRows(
-        core=np.array([row.core for row in rows], np.float64),
-        status=np.array([row.status for row in rows], np.uint8),
-        n_cells=np.array([row.n_cells for row in rows], np.int32),
-        focus=np.array([row.focus for row in rows], np.float32),
-    )
-
-
 def _finish(job: Job, strip: int, state: _StripInProgress, clock: Timings) -> StripDone:
     """Append a strip whose tiles are all done."""
     cells = Detections.concat(state.cells)
     with _timed(clock, "write"):
-        job.sink.append(strip, cells, _tile_rows(state.rows))
+        job.sink.append(strip, cells, TileRows.concat(state.rows))
     height, width = job.plan.tile_shape
     return StripDone(
         slide_id=job.plan.slide_id, strip=strip, tiles=len(state.rows), failed_tiles=tuple(state.failed),

@@ -43,6 +43,7 @@ def warm_up() -> WarmUp:
         _images()
         _cells()
         _detector()
+        _quality()
         _store()
     if done is not None:
         with contextlib.suppress(OSError):
@@ -87,6 +88,16 @@ def _detector() -> None:
     nms(seen.boxes, seen.logits, seen.classes, 0.5)  # many boxes: the grid
     nms(seen.boxes[:2], seen.logits[:2], seen.classes[:2], 0.5)  # few: all against all
     fill(seen.boxes[:1], np.zeros((1, 32), np.float32), 64, 64)
+
+
+def _quality() -> None:
+    from pbsbatch_kernels import quality
+    from pbsbatch_kernels.neighbours import touching
+
+    boxes, density = np.array([[10.0, 10.0, 30.0, 30.0]]), np.arange(256).astype(np.uint8)
+    touching(boxes, np.zeros(1, np.uint8), 0.04)
+    bits, pixels = np.array([7], np.uint8), np.zeros((40, 40, 3), np.uint8)
+    quality.block_sums(pixels, (0, 0), (0, 0, 40, 40), (40, 40), 64, boxes, bits, density, 0.1)
 
 
 def _store() -> None:

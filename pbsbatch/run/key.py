@@ -14,7 +14,7 @@ from pbsbatch.slides.files import slide_files
 
 __all__ = ["RESULTS_VERSION", "content_digest", "processor_class", "resume_key"]
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Raised when the code changes what it finds; committed results of an older version are redone."""
 SAMPLE_BYTES = 1 << 16
 SAMPLES = 16

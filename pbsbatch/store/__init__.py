@@ -4,9 +4,11 @@ from pbsbatch.store.protocol import Store
 from pbsbatch.store.reading import StoredLabels, StoredSlide, open_store
 from pbsbatch.store.records import (
     CELL_COLUMNS,
+    SUMS,
     TILE_FAILED,
     TILE_OK,
     UNTYPED,
+    BlockRows,
     Committed,
     CommittedInfo,
     Preview,
@@ -18,9 +20,11 @@ open = open_store
 
 __all__ = [
     "CELL_COLUMNS",
+    "SUMS",
     "TILE_FAILED",
     "TILE_OK",
     "UNTYPED",
+    "BlockRows",
     "Committed",
     "CommittedInfo",
     "Preview",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pbsbatch import ngff
 from pbsbatch.store.build import info_of
 from pbsbatch.store.records import CELL_COLUMNS, CommittedInfo, TileRows
+from pbsbatch.store.tables import read_tiles
 
 __all__ = ["StoredLabels", "StoredSlide", "open_store"]
 
@@ -59,10 +60,8 @@ class StoredSlide:
 
     @cached_property
     def tiles(self) -> TileRows:
-        """Return the table of tiles."""
-        names = ngff.read_attributes(self.path / "tiles")["columns"]
-        table = np.asarray(ngff.open_array(self.path / "tiles" / "table")[:])
-        return TileRows.from_columns(dict(zip(names, table.T, strict=True)))
+        """Return the table of tiles, with whole blocks."""
+        return read_tiles(self.path / "tiles")
 
     def labels(self, level: int = 0) -> StoredLabels:
         """Return one level of the labels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +15,11 @@ from pbsbatch.detections import UNTYPED
 
 __all__ = [
     "CELL_COLUMNS",
+    "SUMS",
     "TILE_FAILED",
     "TILE_OK",
     "UNTYPED",
+    "BlockRows",
     "Committed",
     "CommittedInfo",
     "Preview",
@@ -63,50 +65,152 @@ class StoreHeader:
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
 
 
+SUMS: Final = (
+    "samples", "bare", "bare_r", "bare_g", "bare_b", "laplace", "laplace2",
+    "red", "overlapping", "lone", "pale", "edges", "slope", "points", "red_r", "red_g", "red_b", "failed",
+)  # fmt: skip
+"""What is summed over a block of a slide, in whole numbers so that it does not matter how tiles cut it.
+
+samples: points of a lattice; bare: those outside every cell, and bare_*: their optical densities, 1/100; laplace,
+laplace2: the Laplacian of green at the samples, and its square. red: red cells whose centre is there; overlapping:
+those that touch another; lone: those that touch no cell; pale: lone ones whose centre is paler than their rim. edges:
+profiles through the rims of lone cells; slope: their steepness, 1/1000 per work px. points: of lone cells, red_*:
+their densities.
+failed: 1 where a tile could not be read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRows:
+    """Sums over parts of the blocks of a slide. Blocks lie on a grid of their own, whatever the tiles.
+
+    Law: the sums of all parts of a block are those of the whole block.
+    """
+
+    at: NDArray[np.int32]  # (N, 2) column and row in the slide's grid of blocks
+    box: NDArray[np.float64]  # (N, 4) x0, y0, x1, y1 of the part, in level-0 px
+    area: NDArray[np.float64]  # (N,) level-0 px
+    sums: NDArray[np.int64]  # (N, len(SUMS))
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    def __post_init__(self) -> None:
+        n = len(self.area)
+        for name, shape, dtype in _BLOCK_FIELDS:
+            array = getattr(self, name)
+            if array.shape != (n, *shape) or array.dtype != np.dtype(dtype):
+                raise ValueError(f"BlockRows.{name} is {array.dtype} {array.shape}, not {dtype} {(n, *shape)}")
+
+    def __getitem__(self, name: str) -> NDArray[np.int64]:
+        """Return one of SUMS by its name."""
+        column: NDArray[np.int64] = self.sums[:, SUMS.index(name)]
+        return column
+
+    @classmethod
+    def empty(cls) -> BlockRows:
+        """Return no blocks."""
+        return cls(**{name: np.zeros((0, *shape), dtype) for name, shape, dtype in _BLOCK_FIELDS})
+
+    @classmethod
+    def concat(cls, parts: Sequence[BlockRows]) -> BlockRows:
+        """Return the parts of all, in the order given."""
+        if not parts:
+            return cls.empty()
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name, _, _ in _BLOCK_FIELDS})
+
+    def in_order(self) -> BlockRows:
+        """Return the same parts by row, column, and place."""
+        order = np.lexsort((self.box[:, 0], self.box[:, 1], self.at[:, 0], self.at[:, 1]))
+        return BlockRows(**{name: getattr(self, name)[order] for name, _, _ in _BLOCK_FIELDS})
+
+    def merged(self) -> BlockRows:
+        """Return whole blocks: the sums of their parts, and the box around them."""
+        if not len(self):
+            return self
+        rows = self.in_order()
+        first = np.flatnonzero(np.any(np.diff(rows.at, axis=0, prepend=rows.at[:1] - 1), axis=1))
+        low, high = np.minimum.reduceat(rows.box, first), np.maximum.reduceat(rows.box, first)
+        return BlockRows(
+            at=rows.at[first], box=np.concatenate([low[:, :2], high[:, 2:]], axis=1),
+            area=np.add.reduceat(rows.area, first), sums=np.add.reduceat(rows.sums, first),
+        )  # fmt: skip
+
+
+_BLOCK_FIELDS: Final = (
+    ("at", (2,), "int32"), ("box", (4,), "float64"), ("area", (), "float64"), ("sums", (len(SUMS),), "int64"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class TileRows:
-    """The tiles of a strip, one row each. A column is added here and nowhere else."""
+    """The tiles of a strip, one row each, and what their pixels say. A column is added here and nowhere else.
+
+    What was not measured is not a number: the quality of a failed tile, the pallor of one without lone cells.
+    """
 
     core: NDArray[np.float64] = field(metadata={"dtype": "float64", "width": 4})  # x0, y0, x1, y1 in level-0 px
     status: NDArray[np.uint8] = field(metadata={"dtype": "uint8"})  # TILE_OK or TILE_FAILED
     n_cells: NDArray[np.int32] = field(metadata={"dtype": "int32"})  # cells the tile owns
-    focus: NDArray[np.float32] = field(metadata={"dtype": "float32"})
+    focus: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # variance of green's Laplacian at half size
+    edge_px: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # width of lone red cells' rims, work px
+    rbc_per_mpx: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # red cells per 1e6 level-0 px
+    covered: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # share of the core that lies in cells
+    overlap: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # share of red cells that touch another
+    pallor: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # share of lone ones paler in their centre
+    glass_od: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # density of green outside of cells
+    rbc_od: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # the same within lone red cells
+    blocks: BlockRows = field(default_factory=BlockRows.empty)
 
     def __len__(self) -> int:
         return len(self.status)
 
     def __post_init__(self) -> None:
         n = len(self.status)
-        for f in fields(self):
+        for f in self.columns():
             array, shape = getattr(self, f.name), (n, 4) if "width" in f.metadata else (n,)
             if array.shape != shape or array.dtype != np.dtype(f.metadata["dtype"]):
                 raise ValueError(f"TileRows.{f.name} is {array.dtype} {array.shape}, not {f.metadata['dtype']} {shape}")
 
     @classmethod
+    def columns(cls) -> tuple[Field[Any], ...]:
+        """Return the fields that hold one value for each tile."""
+        return tuple(f for f in fields(cls) if f.metadata)
+
+    @classmethod
+    def plain(cls, core: NDArray[np.float64], status: NDArray[np.uint8], n_cells: NDArray[np.int32]) -> TileRows:
+        """Return tiles of whose quality nothing is known."""
+        given: dict[str, Any] = {f.name: np.full(len(status), np.nan, np.float32) for f in cls.columns()}
+        return cls(**given | {"core": core, "status": status, "n_cells": n_cells})
+
+    @classmethod
     def empty(cls) -> TileRows:
         """Return no tiles."""
-        return cls(
-            **{f.name: np.zeros((0, 4) if "width" in f.metadata else 0, f.metadata["dtype"]) for f in fields(cls)}
-        )
+        return cls.plain(np.zeros((0, 4)), np.zeros(0, np.uint8), np.zeros(0, np.int32))
 
     @classmethod
     def concat(cls, parts: Sequence[TileRows]) -> TileRows:
         """Return the tiles of all parts, in the order given."""
         if not parts:
             return cls.empty()
-        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+        columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in cls.columns()}
+        return cls(**columns, blocks=BlockRows.concat([p.blocks for p in parts]))
+
+    def take(self, index: NDArray[np.integer[Any]]) -> TileRows:
+        """Return the chosen tiles in the order of index; all blocks stay."""
+        return TileRows(**{f.name: getattr(self, f.name)[index] for f in self.columns()}, blocks=self.blocks)
 
     def by_column(self) -> dict[str, NDArray[Any]]:
         """Return the columns by name, the core as four."""
         corners = dict(zip(("x0", "y0", "x1", "y1"), self.core.T, strict=True))
-        return corners | {f.name: getattr(self, f.name) for f in fields(self) if f.name != "core"}
+        return corners | {f.name: getattr(self, f.name) for f in self.columns() if f.name != "core"}
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, NDArray[Any]]) -> TileRows:
+    def from_columns(cls, columns: Mapping[str, NDArray[Any]], blocks: BlockRows) -> TileRows:
         """Return the tiles whose columns, of any type that holds the values, are given by name."""
         core = np.stack([columns[n] for n in ("x0", "y0", "x1", "y1")], axis=1)
         given = {"core": core, **columns}
-        return cls(**{f.name: given[f.name].astype(f.metadata["dtype"]) for f in fields(cls)})
+        return cls(**{f.name: given[f.name].astype(f.metadata["dtype"]) for f in cls.columns()}, blocks=blocks)
 
     @property
     def areas(self) -> NDArray[np.float64]:

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from pbsbatch.detections import Detections
 from pbsbatch.disk import write_atomic
 from pbsbatch.errors import StoreError
-from pbsbatch.store.records import TileRows
+from pbsbatch.store.records import BlockRows, TileRows
 from pbsbatch_kernels import masks
 
 __all__ = ["StripFile", "write_strip"]
 
-_MAGIC = b"pbsstrp2"
+_MAGIC = b"pbsstrp3"
 _PREFIX = struct.Struct("<8sII")
 _GATHER_GAP = 1 << 16  # masks closer than this are read with one call
 _CHECK_STEP = 1 << 22
@@ -63,7 +63,9 @@ def _columns(cells: Detections, tiles: TileRows) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {n: getattr(cells, n) for n in _CELLS}
     columns["areas"] = masks.areas(cells.bits, cells.offsets, cells.windows)
     order = np.lexsort((tiles.core[:, 0], tiles.core[:, 1]))
-    columns |= {f"tiles.{f.name}": getattr(tiles, f.name)[order] for f in fields(tiles)}
+    columns |= {f"tiles.{f.name}": getattr(tiles, f.name)[order] for f in tiles.columns()}
+    blocks = tiles.blocks.in_order()
+    columns |= {f"blocks.{f.name}": getattr(blocks, f.name) for f in fields(blocks)}
     return {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in columns.items()}
 
 
@@ -144,7 +146,8 @@ class StripFile:
 
     def tiles(self) -> TileRows:
         """Return the strip's tiles."""
-        return TileRows(**{f.name: self.column(f"tiles.{f.name}") for f in fields(TileRows)})
+        blocks = BlockRows(**{f.name: self.column(f"blocks.{f.name}") for f in fields(BlockRows)})
+        return TileRows(**{f.name: self.column(f"tiles.{f.name}") for f in TileRows.columns()}, blocks=blocks)
 
     def masks(self, offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the bits of the chosen cells' masks (rows ascending) and where each begins in them.

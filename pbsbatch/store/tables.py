@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch import ngff
-from pbsbatch.store.records import CELL_COLUMNS, TILE_FAILED, TILE_OK, UNTYPED, StoreHeader, TileRows
+from pbsbatch.store.records import CELL_COLUMNS, SUMS, TILE_FAILED, TILE_OK, UNTYPED, BlockRows, StoreHeader, TileRows
 from pbsbatch.store.settle import Seams, in_order
 from pbsbatch.store.strips import StripFile
 
-__all__ = ["Numbered", "write_cells", "write_tiles"]
+__all__ = ["Numbered", "read_tiles", "write_cells", "write_tiles"]
 
 _CHUNK = 1 << 16  # at most: a small table is one chunk of its own size
 _SHARD = 1 << 22
+_BLOCK_COLUMNS = ("column", "row", "x0", "y0", "x1", "y1", "area")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,31 @@ def write_cells(path: Path, header: StoreHeader, strips: Sequence[StripFile], se
 
 
 def write_tiles(path: Path, tiles: TileRows) -> None:
-    """Write the table of tiles, in the order of the strips: one array, because each more costs two files."""
-    columns = tiles.by_column()
-    attributes = {"columns": list(columns), "unit": "level-0 px", "status": {"ok": TILE_OK, "failed": TILE_FAILED}}
+    """Write tiles, in the order of the strips, and below them blocks: one array, because each more costs two files."""
+    columns, blocks = tiles.by_column(), tiles.blocks.merged()
+    attributes = {
+        "columns": list(columns), "unit": "level-0 px", "status": {"ok": TILE_OK, "failed": TILE_FAILED},
+        "tiles": len(tiles), "blocks": len(blocks), "block_columns": [*_BLOCK_COLUMNS, *SUMS],
+    }  # fmt: skip
     ngff.write_group(path, attributes)
-    table = np.stack([values.astype(np.float64) for values in columns.values()], axis=1)
+    width = max(len(columns), len(_BLOCK_COLUMNS) + len(SUMS))
+    table = np.full((len(tiles) + len(blocks), width), np.nan)
+    table[: len(tiles), : len(columns)] = np.stack([values.astype(np.float64) for values in columns.values()], axis=1)
+    sums = np.concatenate([blocks.at, blocks.box, blocks.area[:, None], blocks.sums], axis=1)
+    table[len(tiles) :, : sums.shape[1]] = sums
     ngff.write_array(path / "table", _spec(table.shape, "float64"), table)
+
+
+def read_tiles(path: Path) -> TileRows:
+    """Return what write_tiles wrote."""
+    about = ngff.read_attributes(path)
+    table = np.asarray(ngff.open_array(path / "table")[:])
+    tiles, sums = table[: about["tiles"]], table[about["tiles"] :]
+    blocks = BlockRows(
+        sums[:, :2].astype(np.int32), sums[:, 2:6].copy(), sums[:, 6].copy(),
+        np.rint(sums[:, 7 : 7 + len(SUMS)]).astype(np.int64),
+    )  # fmt: skip
+    return TileRows.from_columns(dict(zip(about["columns"], tiles.T, strict=False)), blocks)
 
 
 def _spec(shape: tuple[int, ...], dtype: str) -> ngff.ArraySpec:

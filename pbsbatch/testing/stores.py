@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pbsbatch.detections import NEAR_BORDER, OWNED, UNTYPED, Detections, untyped
 from pbsbatch.errors import StoreError
-from pbsbatch.store import TILE_FAILED, Preview, Store, StoreHeader, TileRows, open_store
+from pbsbatch.store import SUMS, TILE_FAILED, BlockRows, Preview, Store, StoreHeader, TileRows, open_store
 from pbsbatch_kernels import masks
 
 __all__ = ["KEY", "Smear", "StoreTests", "cells_of", "digest", "draw_smear", "labels_of", "preview_of", "truth_labels"]
@@ -112,10 +112,13 @@ def _strip(
             cores.append((left, top, right, bottom))
             owned.append(inside.sum())
     n = len(cores)
-    tiles = TileRows(
-        np.array(cores, np.float64), np.zeros(n, np.uint8), np.array(owned, np.int32), np.ones(n, np.float32)
-    )
-    return Detections.concat(parts), tiles
+    box = np.array(cores, np.float64)
+    blocks = BlockRows(  # four tiles make a block
+        at=(box[:, :2] // (2 * tile)).astype(np.int32), box=box, area=(box[:, 2:] - box[:, :2]).prod(axis=1),
+        sums=np.arange(n * len(SUMS), dtype=np.int64).reshape(n, -1),
+    )  # fmt: skip
+    tiles = TileRows.plain(box, np.zeros(n, np.uint8), np.array(owned, np.int32))
+    return Detections.concat(parts), replace(tiles, blocks=blocks)
 
 
 def truth_labels(truth: Detections, width: int, height: int) -> NDArray[np.int32]:
@@ -196,6 +199,17 @@ class StoreTests:
         info = Store.committed(tmp_path, smear.header.slide_id)
         assert info is not None
         assert (info.key, info.counts, info.cells) == (KEY, done.counts, done.cells)
+
+    def test_tiles_and_whole_blocks_are_kept(self, tmp_path: Path) -> None:
+        smear = draw_smear(12, 700, 500, 300)
+        stored = open_store(self.commit(tmp_path, smear)).tiles
+        given = TileRows.concat([tiles for _, tiles in smear.strips])
+        for name, column in given.by_column().items():
+            np.testing.assert_array_equal(stored.by_column()[name], column)
+        blocks = given.blocks.merged()
+        assert len(blocks) < len(given.blocks)
+        for name in ("at", "box", "area", "sums"):
+            np.testing.assert_array_equal(getattr(stored.blocks, name), getattr(blocks, name))
 
     def test_order_of_strips_does_not_matter(self, tmp_path: Path) -> None:
         smear = draw_smear(3, 900, 1100, 1500)
@@ -334,8 +348,7 @@ class StoreTests:
 
 
 def _mixed(tiles: TileRows, rng: np.random.Generator) -> TileRows:
-    order = rng.permutation(len(tiles))
-    return TileRows(*(getattr(tiles, f.name)[order] for f in fields(tiles)))
+    return tiles.take(rng.permutation(len(tiles)))
 
 
 def _flip(at: float) -> Callable[[bytes], bytes]:

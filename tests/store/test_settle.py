@@ -11,9 +11,7 @@ from pbsbatch.testing.stores import KEY, cells_of, digest, draw_smear, labels_of
 
 def tiles_of(cores: list[tuple[float, ...]], status: int = TILE_OK) -> TileRows:
     n = len(cores)
-    return TileRows(
-        np.array(cores, np.float64), np.full(n, status, np.uint8), np.zeros(n, np.int32), np.zeros(n, np.float32)
-    )
+    return TileRows.plain(np.array(cores, np.float64), np.full(n, status, np.uint8), np.zeros(n, np.int32))
 
 
 def views(centres: list[tuple[float, float]], tiles: list[int], flags: list[int]) -> Detections:
