@@ -47,6 +47,10 @@ def detector(
             "settings.",
         ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Start from a model's folder or weights.safetensors: fine-tune it on your own fields."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
@@ -64,7 +68,7 @@ def detector(
     """
     from pbsbatch.cli.train import Wish, train_detector
 
-    wish = Wish(data, output, config, data_format, resume, device, threads, minutes, steps)
+    wish = Wish(data, output, config, data_format, weights, resume, device, threads, minutes, steps)
     raise typer.Exit(train_detector(wish))
 
 

@@ -33,6 +33,7 @@ class Wish:
     output: Path
     config: Path | None
     format: str | None
+    weights: Path | None
     resume: bool
     device: str
     threads: int
@@ -55,7 +56,7 @@ def train_detector(wish: Wish) -> int:
     device = choose_device(wish.device, wish.threads)
     with output_errors(wish.output):
         make_folder(wish.output)
-    run = begin(settings, wish.output, device, resume=wish.resume)
+    run = begin(settings, wish.output, device, resume=wish.resume, weights=wish.weights)
     with View(settings) as view:
         view.say("reading fields")
         start = time.monotonic()

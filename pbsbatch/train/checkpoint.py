@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.errors import UsageError
+from pbsbatch.models.folder import WEIGHTS
 from pbsbatch.train.ema import Ema
 
-__all__ = ["load_run", "load_weights", "save_run", "save_weights"]
+__all__ = ["load_into", "load_run", "load_weights", "save_run", "save_weights"]
 
 Net = TypeVar("Net", bound=nn.Module)
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -48,6 +49,24 @@ def load_run(path: Path, net: Net, ema: Ema[Net], optimiser: torch.optim.AdamW) 
             optimiser.state[weight] = {k: t.to(memory_format=_format(t)) for k, t in moments.items()}
     except (KeyError, RuntimeError) as error:
         raise UsageError(f"it holds another network: {error}", path=path, cure=AGAIN) from error
+
+
+def load_into(net: nn.Module, path: Path) -> None:
+    """Give a network the weights of a model folder, its weights.safetensors or a run's best.safetensors."""
+    file = path / WEIGHTS if path.is_dir() else path
+    try:
+        with safe_open(file, "pt") as opened:
+            tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError) as error:
+        cure = "Give a model's folder or its weights.safetensors"
+        raise UsageError(f"no weights that can be read: {error}", path=file, cure=cure) from error
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UsageError(
+            f"they are of another network: {str(error).splitlines()[1].strip()}", path=file,
+            cure="Give [network] in the settings the sizes in that model's model.json",
+        ) from error  # fmt: skip
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.train.samples import Sample
+from pbsbatch.train.settings import Variety
 from pbsbatch.train.stain import restain, worsen
 
 __all__ = ["Canvas", "Composer"]
@@ -27,8 +28,10 @@ WHOLE = 0.97
 MIN_PX = 3.0
 LEAF_CELLS = (4.0, 9.0)
 """Sides of the rectangles, in red cells."""
-SCALE_SIGMA, WIDE_SHARE, WIDE = 0.12, 0.15, (0.6, 1.6)
+SCALE_SIGMA, WIDE_SHARE, WIDE, STRETCH = 0.12, 0.15, (0.6, 1.6), 0.03
 """Cells vary about the working scale, and now and then the scale itself is wrong."""
+
+USUAL = Variety()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Composer:
     weights: NDArray[np.float64]  # one per sample, sum 1
     size: int
     red_cell_px: float
-    strength: float = 1.0
+    variety: Variety = USUAL
 
     def compose(self, seed: int, epoch: int, number: int) -> Canvas:
         """Return one canvas."""
@@ -66,8 +69,9 @@ class Composer:
         """Fill one rectangle and return its boxes, classes, outlines and unsure boxes on the canvas."""
         x, y, width, height = box
         sample = self.samples[int(rng.choice(len(self.samples), p=self.weights))]
-        view = _View.draw(sample, width, height, self.red_cell_px, rng)
-        piece = worsen(restain(view.pixels(sample.image), rng, self.strength), rng)
+        view = _View.draw(sample, width, height, self.red_cell_px, self.variety, rng)
+        piece = restain(view.pixels(sample.image), rng, self.variety.stain)
+        piece = worsen(piece, rng, self.variety.harm)
         tall, wide = piece.shape[:2]
         left, top = x + int(rng.integers(width - wide + 1)), y + int(rng.integers(height - tall + 1))
         if (wide, tall) != (width, height):
@@ -95,12 +99,16 @@ class _View:
     turned: bool  # x and y exchanged, last
 
     @classmethod
-    def draw(cls, sample: Sample, width: int, height: int, red_cell_px: float, rng: np.random.Generator) -> _View:
+    def draw(
+        cls, sample: Sample, width: int, height: int, red_cell_px: float, variety: Variety, rng: np.random.Generator
+    ) -> _View:
         """Choose a view that is at most width x height large."""
-        zoom = rng.uniform(*WIDE) if rng.random() < WIDE_SHARE else np.exp(rng.normal(0.0, SCALE_SIGMA))
-        stretch = np.exp(rng.normal(0.0, 0.03))
+        much = variety.scale
+        wide = rng.random() < WIDE_SHARE * much
+        zoom = rng.uniform(*WIDE) if wide else np.exp(rng.normal(0.0, SCALE_SIGMA * much))
+        stretch = np.exp(rng.normal(0.0, STRETCH * much))
         zoom *= red_cell_px / sample.red_cell_px
-        flip_x, flip_y, turned = (bool(b) for b in rng.random(3) < 0.5)
+        flip_x, flip_y, turned = (bool(b) for b in rng.random(3) < variety.turns / 2)
         if turned:
             width, height = height, width
         x, w, to_w = _span(sample.size[0], width, zoom * stretch, rng)

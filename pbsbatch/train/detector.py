@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pbsbatch.errors import PbsbatchError, UsageError
 from pbsbatch.nets.detector import DetectorNet, NetSize
 from pbsbatch.train.batches import Batch, batches, normalised
-from pbsbatch.train.checkpoint import load_run, load_weights, save_run, save_weights
+from pbsbatch.train.checkpoint import load_into, load_run, load_weights, save_run, save_weights
 from pbsbatch.train.compose import Composer
 from pbsbatch.train.detect import detect
 from pbsbatch.train.ema import Ema
@@ -104,6 +104,11 @@ class Run:
     started: float = field(default_factory=time.monotonic)
 
     @property
+    def calm(self) -> bool:
+        """Say whether the last part of the run has begun, in which canvases stray less."""
+        return self.share >= 1 - self.settings.calm.share
+
+    @property
     def share(self) -> float:
         """Return how much of the run is done."""
         if self.settings.minutes:
@@ -115,10 +120,16 @@ class Run:
         return {"step": self.step, "seconds": self.seconds, "best": self.best, "settings": self.settings.table()}
 
 
-def begin(settings: Settings, output: Path, device: torch.device, *, resume: bool) -> Run:
-    """Return a new run, or one that goes on from the checkpoint in the output folder."""
+def begin(settings: Settings, output: Path, device: torch.device, *, resume: bool, weights: Path | None = None) -> Run:
+    """Return a new run, or one that goes on from the checkpoint in the output folder.
+
+    A new run starts from nothing, or from another model's weights; one that goes on asks for none.
+    """
     torch.manual_seed(settings.seed)
-    net = DetectorNet(len(CLASSES), net_size(settings)).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net = DetectorNet(len(CLASSES), net_size(settings))
+    if weights is not None and not (resume and (output / CHECKPOINT).exists()):
+        load_into(net, weights)
+    net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     run = Run(settings, net, Ema(net, settings.ema), optimiser(net, settings))
     file = output / CHECKPOINT
     if not resume:
@@ -142,13 +153,12 @@ def net_size(settings: Settings) -> NetSize:
 def teach(run: Run, data: Data, output: Path, stop: Callable[[Run], bool] = lambda run: False) -> Iterator[Event]:
     """Teach until the run is done or `stop` says so after a step; save now and then, and at the end."""
     settings = run.settings
-    composer = Composer(data.fields, data.weights, settings.canvas_px, settings.red_cell_px, settings.strength)
-    feed = batches(
-        composer, settings.seed, settings.batch, settings.network.stride, first=run.step, loaders=settings.loaders
-    )
+    feed, calm = _feed(run, data), run.calm
     saved, before = time.monotonic(), run.seconds
     run.started = time.monotonic()
     while run.share < 1 and not (run.step and stop(run)):
+        if run.calm != calm:
+            feed, calm = _feed(run, data), run.calm
         yield _step(run, _next(feed))
         run.seconds = before + time.monotonic() - run.started
         if run.step % settings.validate_every == 0 or run.share >= 1:
@@ -159,6 +169,16 @@ def teach(run: Run, data: Data, output: Path, stop: Callable[[Run], bool] = lamb
         saved = time.monotonic()
     if run.step:
         save(run, output)
+
+
+def _feed(run: Run, data: Data) -> Iterator[Batch]:
+    """Return the batches from the run's next step on, as varied as its part of the run asks for."""
+    settings = run.settings
+    variety = settings.calm.variety if run.calm else settings.variety
+    composer = Composer(data.fields, data.weights, settings.canvas_px, settings.red_cell_px, variety)
+    return batches(
+        composer, settings.seed, settings.batch, settings.network.stride, first=run.step, loaders=settings.loaders
+    )
 
 
 def save(run: Run, output: Path) -> None:

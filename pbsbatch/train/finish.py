@@ -83,7 +83,7 @@ def calibration_tiles(
     settings: Settings, fields: Sequence[Loaded], weights: NDArray[np.float64]
 ) -> list[NDArray[np.uint8]]:
     """Return the canvases that an int8 network is calibrated on: others than those of the training."""
-    composer = Composer(fields, weights, settings.canvas_px, settings.red_cell_px, settings.strength)
+    composer = Composer(fields, weights, settings.canvas_px, settings.red_cell_px, settings.variety)
     return [composer.compose(settings.seed + 1, 0, number).image for number in range(settings.int8_tiles)]
 
 

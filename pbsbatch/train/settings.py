@@ -15,7 +15,7 @@ from pbsbatch.errors import UsageError
 from pbsbatch.models.scale import RED_CELL_UM
 from pbsbatch.train.tables import make, one_of, read_table, within
 
-__all__ = ["DataTable", "Network", "Settings", "Synthetic", "read_settings", "settings_from_table"]
+__all__ = ["Calm", "DataTable", "Network", "Settings", "Synthetic", "Variety", "read_settings", "settings_from_table"]
 
 FORMATS = ("voc", "yolo", "coco")
 
@@ -37,6 +37,24 @@ class Synthetic:
     share: float = within(0.0, 1.0, 0.0)
     fields: int = within(1, 100_000, 200)
     size_px: int = within(64, 4096, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """How far canvases stray from the fields that they show; 1 is as far as other laboratories do."""
+
+    stain: float = within(0.0, 5.0, 1.0)
+    harm: float = within(0.0, 3.0, 1.0)  # how often blur, noise and compression are added
+    scale: float = within(0.0, 3.0, 1.0)
+    turns: float = within(0.0, 1.0, 1.0)  # 0: none; labels may lean to one side, which turned fields cannot teach
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """The last share of a run, in which canvases stray less: borders are learned as they are."""
+
+    share: float = within(0.0, 1.0, 0.0)
+    variety: Variety = Variety(stain=0.4, harm=0.35, scale=0.4, turns=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +97,6 @@ class Settings:
     clip: float = within(1e-3, 1e6, 10.0)  # norm of the gradient
     ema: float = within(0.0, 0.99999, 0.998)
     precision: str = one_of(("bf16", "fp32"), "bf16")
-    strength: float = within(0.0, 5.0, 1.0)  # of stain changes
     balance: float = within(0.0, 1.0, 0.5)  # a field's weight falls with its source's size to this power
     nms_iou: float = within(0.1, 1.0, 0.6)
     cross_iou: float = within(0.1, 1.0, 0.75)
@@ -87,6 +104,8 @@ class Settings:
     int8_tiles: int = within(0, 10_000, 0)  # canvases that an int8 network is calibrated on; 0: there is none
     loaders: int = within(0, 256, 1)  # processes that compose canvases
     network: Network = Network()
+    variety: Variety = Variety()
+    calm: Calm = Calm()
     synthetic: Synthetic = Synthetic()
 
     def __post_init__(self) -> None:

@@ -29,20 +29,20 @@ def restain(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Im
     return np.asarray(_LIGHT[steps], np.uint8)
 
 
-def worsen(image: Image, rng: np.random.Generator) -> Image:
+def worsen(image: Image, rng: np.random.Generator, often: float = 1.0) -> Image:
     """Blur, sharpen, lower the resolution, add the sensor's noise and a JPEG's blocks, each now and then."""
-    if rng.random() < 0.15:
+    if rng.random() < 0.15 * often:
         image = _coarser(image, rng.uniform(0.4, 0.9))
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * often:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.4)).astype(np.uint8)
-    elif rng.random() < 0.15:
+    elif rng.random() < 0.15 * often:
         soft = cv2.GaussianBlur(image, (0, 0), 1.0)
         much = rng.uniform(0.3, 1.0)
         image = cv2.addWeighted(image, 1 + much, soft, -much, 0).astype(np.uint8)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * often:
         noise = rng.normal(0.0, rng.uniform(1.0, 6.0), image.shape)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * often:
         quality = int(rng.integers(30, 95))
         _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         image = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)

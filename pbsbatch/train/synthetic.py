@@ -40,7 +40,7 @@ class SynthRanges:
     white_per_1000: tuple[float, float] = (20.0, 120.0)
     platelets_per_1000: tuple[float, float] = (20.0, 200.0)
     polychromatic_per_1000: tuple[float, float] = (0.0, 60.0)
-    debris_per_1000: tuple[float, float] = (0.0, 40.0)
+    debris_per_1000: tuple[float, float] = (0.0, 120.0)  # a platelet is what debris is not
     focus_um: tuple[float, float] = (0.1, 0.9)
     noise: tuple[float, float] = (0.3, 5.0)
     zoom: tuple[float, float] = (0.8, 1.25)  # of mpp: drawn red cells vary too little in size

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pbsbatch.train import compose
 from pbsbatch.train.compose import Composer, _View
 from pbsbatch.train.samples import Sample, encode
+from pbsbatch.train.settings import Variety
 
 GLASS, CELL = 230, 60
 
@@ -39,7 +40,7 @@ def field(seed: int, width: int = 150, height: int = 110, unsure: bool = False) 
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pixels as they are, so that boxes can be held against them."""
     monkeypatch.setattr(compose, "restain", lambda image, rng, strength: image)
-    monkeypatch.setattr(compose, "worsen", lambda image, rng: image)
+    monkeypatch.setattr(compose, "worsen", lambda image, rng, often: image)
 
 
 def composer(samples: list[Sample], size: int = 160, red: float = 20.0) -> Composer:
@@ -108,3 +109,16 @@ def test_glass_stays_glass_under_another_stain() -> None:
         out = worsen(restain(image, rng), rng)
         assert out.shape == image.shape and out.dtype == np.uint8
         assert out[:, :, 1][image[:, :, 1] == GLASS].mean() > out[:, :, 1][image[:, :, 1] == CELL].mean()
+
+
+def test_without_variety_a_canvas_shows_fields_as_they_are() -> None:
+    source = field(5)
+    still = Variety(stain=0.0, harm=0.0, scale=0.0, turns=0.0)
+    canvas = Composer([source], np.ones(1), 96, source.red_cell_px, still).compose(3, 0, 0)
+    sides = canvas.boxes[:, 2:] - canvas.boxes[:, :2]
+    inner = ((canvas.boxes[:, :2] > 0).all(1)) & ((canvas.boxes[:, 2:] < 96).all(1))
+    whole = np.isfinite(canvas.outlines).all(1) & inner
+    known = {tuple(s) for s in (source.boxes[:, 2:] - source.boxes[:, :2]).tolist()}
+    assert whole.sum() >= 2
+    assert {tuple(s) for s in sides[whole].tolist()} <= known
+    assert abs(int(canvas.image.min()) - CELL) <= 1 and abs(int(np.median(canvas.image)) - GLASS) <= 1

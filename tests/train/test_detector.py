@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pbsbatch.errors import UsageError
+from pbsbatch.nets.export import export_weights
 from pbsbatch.train.checkpoint import load_weights
 from pbsbatch.train.detector import BEST, CHECKPOINT, Data, Judged, Taught, TrainingError, begin, teach
 from pbsbatch.train.metrics import METRICS, Metrics, read_metrics
@@ -115,3 +116,44 @@ def test_a_damaged_checkpoint_is_named(data: Data, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(UsageError, match=r"checkpoint\.safetensors: no checkpoint that can be read"):
         begin(settings, tmp_path, torch.device("cpu"), resume=True)
+
+
+def test_the_last_share_of_a_run_is_calm_with_or_without_a_break(data: Data, tmp_path: Path) -> None:
+    calm = {"share": 0.5, "variety": {"stain": 0.0, "harm": 0.0, "scale": 0.0, "turns": 0.0}}
+    losses = {}
+    for name, settings in (("wild", tiny_settings(tmp_path)), ("calm", tiny_settings(tmp_path, calm=calm))):
+        losses[name] = [e.total for e in trained(settings, data, tmp_path / name)[1] if isinstance(e, Taught)]
+    assert losses["calm"][:10] == losses["wild"][:10]
+    assert losses["calm"][10] != losses["wild"][10]
+    settings = tiny_settings(tmp_path, calm=calm)
+    first = trained(settings, data, tmp_path / "broken", until=13)[1]
+    second = trained(settings, data, tmp_path / "broken", resume=True)[1]
+    assert [e.total for e in first + second if isinstance(e, Taught)] == losses["calm"]
+
+
+def test_a_run_can_start_from_a_models_weights_and_goes_on_without_them(data: Data, tmp_path: Path) -> None:
+    run, _ = trained(tiny_settings(tmp_path), data, tmp_path / "first")
+    source = tmp_path / "weights.safetensors"
+    source.write_bytes(export_weights(run.ema.net))
+    cpu = torch.device("cpu")
+    tuned = begin(tiny_settings(tmp_path), tmp_path / "second", cpu, resume=False, weights=source)
+    for net in (tuned.net, tuned.ema.net):
+        mine = net.state_dict()
+        assert all(torch.equal(mine[name], t) for name, t in run.ema.net.state_dict().items())
+    assert tuned.step == 0
+    again = begin(tiny_settings(tmp_path), tmp_path / "first", cpu, resume=True, weights=source)
+    assert again.step == run.step
+    assert not torch.equal(again.net.scores.weight, run.ema.net.scores.weight)
+
+
+def test_weights_of_another_network_and_what_is_none_are_named(data: Data, tmp_path: Path) -> None:
+    run, _ = trained(tiny_settings(tmp_path), data, tmp_path / "first", until=1)
+    source = tmp_path / "weights.safetensors"
+    source.write_bytes(export_weights(run.net))
+    cpu = torch.device("cpu")
+    other = tiny_settings(tmp_path, network={"channels": [4, 8, 8, 16], "head": 8, "blocks": [0, 1, 0]})
+    with pytest.raises(UsageError, match=r"another network: size mismatch for .*Give \[network\]"):
+        begin(other, tmp_path / "second", cpu, resume=False, weights=source)
+    source.write_bytes(b"PK\x03\x04 no tensors")
+    with pytest.raises(UsageError, match="no weights that can be read"):
+        begin(tiny_settings(tmp_path), tmp_path / "second", cpu, resume=False, weights=source)
