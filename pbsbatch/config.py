@@ -33,6 +33,8 @@ class Config:
     workers: int | None = None  # None: one per core
     scheduler: str | None = None
     memory: int | None = None  # budget in bytes; None: what the machine has free
+    deidentify: bool = False
+    key_file: Path | None = None  # None: in the user's own folder of settings
     fresh: bool = False
     quiet: bool = False
 
@@ -78,6 +80,9 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
     if "output" in values:
         _expect(isinstance(values["output"], str), "output", "a path", path)
         values["output"] = path.parent / values["output"]
+    if "key_file" in values:
+        _expect(isinstance(values["key_file"], str), "key_file", "a path", path)
+        values["key_file"] = path.parent / values["key_file"]
     if "origin" in values:
         pair = values["origin"]
         _expect(isinstance(pair, list) and len(pair) == 2, "origin", "two whole numbers", path)
@@ -89,7 +94,7 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
         (("model", "engine", "scheduler"), (str,), "text"),
         (("mpp", "score_threshold", "max_failed_tiles"), (int, float), "a number"),
         (("core", "halo", "workers", "memory"), (int,), "a whole number"),
-        (("fresh", "quiet"), (bool,), "true or false"),
+        (("fresh", "quiet", "deidentify"), (bool,), "true or false"),
     ):
         for name in names:
             value = values.get(name)
@@ -117,6 +122,7 @@ def _checked(config: Config) -> Config:
         (config.workers is None or 1 <= config.workers <= 4096, f"--workers must be 1 or more, not {config.workers}"),
         (0 <= config.max_failed_tiles <= 1, f"max_failed_tiles is a share, 0 to 1, not {config.max_failed_tiles}"),
     )
+    rules += ((config.key_file is None or config.deidentify, "--key-file says nothing without --deidentify"),)
     for holds, what in rules:
         if not holds:
             raise UsageError(what)

@@ -56,15 +56,17 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def write_atomic(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bool = False) -> None:
     """Write a file that is there wholly or not at all, whichever process is killed when.
 
+    private: only its owner may read it, from its first byte on.
     A power cut is another matter: small files are not synced, because their readers know a torn one
     by its checksum, and to compute 1 MB again costs less than to sync it ten thousand times.
     """
     temporary = path.with_name(unique(f".tmp-{path.name}"))
     try:
-        with temporary.open("xb") as f:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        with os.fdopen(handle, "wb") as f:
             for part in parts:
                 f.write(part)
             if f.tell() >= _WORTH_SYNCING:

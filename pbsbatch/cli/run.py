@@ -12,6 +12,7 @@ from pbsbatch.cli.options import ConfigFile, Inputs, Memory, ModelName, Mpp, Wor
 
 
 def run(
+    *,
     input: Inputs = [],  # noqa: B006 - typer never writes to the default
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the results. [default: pbsbatch-results]")
@@ -28,6 +29,18 @@ def run(
     memory: Memory = None,
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
+    ] = None,
+    deidentify: Annotated[
+        bool | None,
+        typer.Option("--deidentify", help="Write no name, path or text of a file; ids become keyed hashes."),
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            dir_okay=False,
+            help="The key of --deidentify, made once. [default: ~/.config/pbsbatch/deidentify.key]",
+        ),
     ] = None,
     fresh: Annotated[
         bool | None, typer.Option("--fresh", help="Start over: remove this folder's earlier results first.")
@@ -59,6 +72,7 @@ def run(
         {
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
+            "deidentify": deidentify, "key_file": key_file,
             "quiet": quiet, "memory": None if memory is None else parse_bytes(memory),
         },
         config,

@@ -125,7 +125,9 @@ def connect(config: Config, loaders: Loaders, token: str) -> Iterator[tuple[Any,
             folder = stack.enter_context(TemporaryDirectory(prefix="pbsbatch-dask-"))
             cluster = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers, threads_per_worker=1, processes=True,
-                dashboard_address=None, host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
+                # on any free port of loopback, whether bokeh is there to draw it or not: with None Dask listens on
+                # 8787, and says so on stderr where another run does already
+                dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
                 local_directory=folder,
             )  # fmt: skip
             client = stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]

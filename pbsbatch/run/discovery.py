@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pbsbatch.errors import UsageError, one_line
@@ -22,12 +22,14 @@ class Discovery:
     """What a run will work on, and what it will not.
 
     skipped: files that are no slides though someone may have meant them; excluded: left out on purpose.
+    relative: by slide id, the path that names the slide, the same on every machine.
     """
 
     slides: tuple[SlideRef, ...]
     skipped: tuple[Skipped, ...] = ()
     excluded: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
+    relative: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,12 @@ def discover(inputs: Sequence[Path], *, output: Path | None, mpp: float | None) 
         tables += walked.tables
     unique, twice = _unique(found)
     refs = _refs(unique, mpp)
+    relative = {ref.id: item.relative for ref, item in zip(refs, unique, strict=True)}
     refs, left_out, warnings = _join(refs, dict.fromkeys(tables), {p.resolve() for p in inputs if p.is_file()})
     excluded += [*twice, *left_out]
     if not refs:
         raise _nothing(inputs, skipped, excluded)
-    return Discovery(tuple(refs), tuple(skipped), tuple(excluded), tuple(warnings))
+    return Discovery(tuple(refs), tuple(skipped), tuple(excluded), tuple(warnings), relative)
 
 
 def _look(path: Path, output: Path | None) -> Walk:

@@ -26,6 +26,7 @@ from pbsbatch.config import Config
 from pbsbatch.errors import OutputError, PbsbatchError, one_line
 from pbsbatch.pipeline import StripDone, Timings
 from pbsbatch.run import cluster, summary, tasks
+from pbsbatch.run.deidentify import deidentified
 from pbsbatch.run.discovery import Discovery, discover
 from pbsbatch.run.events import (
     Event,
@@ -36,8 +37,9 @@ from pbsbatch.run.events import (
     SlideResult,
     StripFinished,
 )
+from pbsbatch.run.keyfile import Key, load_key, record_names
 from pbsbatch.run.log import logged
-from pbsbatch.run.output import MARKER, check_ours, claim, locked, start_over
+from pbsbatch.run.output import MARKER, check_ours, claim, host_name, is_deidentified, locked, start_over
 from pbsbatch.run.progress import Progress, kept_in_file
 from pbsbatch.run.state import Commit, Instruction, Prepare, Process, RunState, bundles
 from pbsbatch.slides.base import SlideRef
@@ -65,11 +67,16 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
     engine = loaders.engine(model, config.engine)
     engine.close()
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
-    check_ours(config.output, config.inputs, fresh=config.fresh)
-    with locked(config.output) as token:
-        claim(config.output, config.inputs)
+    key = _key(config)
+    check_ours(config.output, config.inputs, fresh=config.fresh, key=key)
+    with locked(config.output, key) as token:
+        claim(config.output, config.inputs, key)
         removed = start_over(config.output) if config.fresh else []
-        on_event = logged(config.output / "run.log", kept_in_file(config.output / MARKER, on_event))
+        on_event = logged(config.output / "run.log", kept_in_file(config.output / MARKER, on_event, host_name(key)))
+        if key is not None:
+            found, scrubber, known = deidentified(found, key, config.inputs, config.output)
+            record_names(key, known)
+            on_event = scrubber.listening(on_event)
         notes = list(found.warnings)
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")
@@ -84,9 +91,18 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
             with _stop_signals(run.stop_requests):
                 run.drive()
         finished = run.finish(time.perf_counter() - start)
+        if key is not None:
+            finished = scrubber.finished(finished)
         summary.write(config, found, model.spec, engine, finished)
         on_event(finished)
     return finished
+
+
+def _key(config: Config) -> Key | None:
+    """Return the key of a run that hides names; one is made only for results that have none yet."""
+    if not config.deidentify:
+        return None
+    return load_key(config.key_file, config.output, create=config.fresh or not is_deidentified(config.output))
 
 
 @dataclass(slots=True)

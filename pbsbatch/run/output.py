@@ -12,61 +12,96 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
+from pbsbatch.run.keyfile import Key
 
-__all__ = ["MARKER", "check_ours", "claim", "free_bytes", "locked", "start_over"]
+__all__ = ["MARKER", "check_ours", "claim", "free_bytes", "host_name", "is_deidentified", "locked", "start_over"]
 
 MARKER = ".pbsbatch"
 """A folder inside OUT that says it is ours; it holds the lock and the inputs that the results belong to."""
 
 
-def check_ours(out: Path, inputs: Sequence[Path], *, fresh: bool) -> None:
+def check_ours(out: Path, inputs: Sequence[Path], *, fresh: bool, key: Key | None = None) -> None:
     """Refuse a folder that is not ours to write to with UsageError; nothing is touched.
 
     A folder with files in it that is not ours is never written to. One that belongs to other inputs
-    is refused too, since its summary would mix two archives; --fresh takes it over.
+    is refused too, since its summary would mix two archives, and so is one whose names were hashed
+    with another key or not at all; --fresh takes it over.
     """
-    marker = out / MARKER / "inputs.json"
-    wanted = _names(inputs)
+    marker = out / MARKER
     with output_errors(out):
         if out.exists() and not out.is_dir():
             raise UsageError("the output is a file, not a folder", path=out, cure="Choose another --output")
-        if out.is_dir() and not marker.parent.exists() and any(out.iterdir()):
+        if out.is_dir() and not marker.exists() and any(out.iterdir()):
             raise UsageError(
                 "the output folder holds files that are not pbsbatch's", path=out,
                 cure="Choose an empty or new folder with --output",
             )  # fmt: skip
-        if marker.exists() and not fresh:
-            _refuse_other_inputs(out, marker, wanted)
+        there = _owner(out)
+        if there is not None and not fresh:
+            _refuse_other_key(out, there, key)
+            _refuse_other_inputs(out, there, _names(inputs, key))
 
 
-def claim(out: Path, inputs: Sequence[Path]) -> None:
-    """Note, under the lock, which inputs the folder's results belong to."""
+def claim(out: Path, inputs: Sequence[Path], key: Key | None = None) -> None:
+    """Note, under the lock, which inputs the folder's results belong to; with a key its fingerprint and hashes."""
+    names = _names(inputs, key)
+    note = names if key is None else {"deidentified": key.fingerprint, "inputs": names}
     with output_errors(out):
-        write_atomic(out / MARKER / "inputs.json", (json.dumps(_names(inputs), indent=1).encode(),))
+        write_atomic(out / MARKER / "inputs.json", (json.dumps(note, indent=1).encode(),))
 
 
-def _names(inputs: Sequence[Path]) -> list[str]:
-    return sorted(str(p.resolve()) for p in inputs)
+def is_deidentified(out: Path) -> bool:
+    """Say whether the folder holds results whose names were hashed."""
+    return isinstance(_owner(out), dict)
 
 
-def _refuse_other_inputs(out: Path, marker: Path, wanted: list[str]) -> None:
+def _names(inputs: Sequence[Path], key: Key | None) -> list[str]:
+    names = (str(path.resolve()) for path in inputs)
+    return sorted(names if key is None else (key.hashed("input", name) for name in names))
+
+
+def _owner(out: Path) -> list[str] | dict[str, Any] | None:
+    """Return what claim() noted; None where it noted nothing, or a crash tore it before it reached the disk."""
     try:
-        there = json.loads(marker.read_text(encoding="utf-8"))
-    except ValueError:
-        there = None  # torn by a crash before atomic writes reached the disk: take it over
-    if there is not None and there != wanted:
+        there = json.loads((out / MARKER / "inputs.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return there if isinstance(there, list | dict) else None
+
+
+def _refuse_other_key(out: Path, there: list[str] | dict[str, Any], key: Key | None) -> None:
+    if isinstance(there, list):
+        if key is not None:
+            cure = "Choose another --output, or --fresh to start over in this one"
+            raise UsageError("the results in the output folder carry names", path=out, cure=cure)
+        return
+    if key is None:
+        cure = "Run with --deidentify and the key that they were made with, or --fresh to start over"
+        raise UsageError("the results in the output folder are de-identified", path=out, cure=cure)
+    if there.get("deidentified") != key.fingerprint:
         raise UsageError(
-            f"the output folder belongs to a run over {', '.join(map(str, there))}", path=out,
+            f"the results in the output folder were de-identified with another key than {key.path}", path=out,
+            cure="Give the key that they were made with by --key-file, or --fresh to start over",
+        )  # fmt: skip
+
+
+def _refuse_other_inputs(out: Path, there: list[str] | dict[str, Any], wanted: list[str]) -> None:
+    names = there if isinstance(there, list) else there.get("inputs")
+    if names != wanted:
+        whose = ", ".join(map(str, there)) if isinstance(there, list) else "other inputs"
+        raise UsageError(
+            f"the output folder belongs to a run over {whose}", path=out,
             cure="Choose another --output, or --fresh to start over in this one",
         )  # fmt: skip
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[str]:
-    """Hold the folder for one run and yield its token; a dead owner keeps nothing.
+def locked(out: Path, key: Key | None = None) -> Iterator[str]:
+    """Hold the folder for one run and yield its token; a dead owner keeps nothing. With a key no host is named.
 
     The lock is fcntl's, which the kernel (or an NFS server) gives back when its owner dies.
     """
@@ -89,10 +124,16 @@ def locked(out: Path) -> Iterator[str]:
             ) from None
         token = secrets.token_hex(8)
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n{token}\n".encode(), 0)
+        os.pwrite(handle, f"process {os.getpid()} on {host_name(key)}\n{token}\n".encode(), 0)
         yield token
     finally:
         os.close(handle)
+
+
+def host_name(key: Key | None = None) -> str:
+    """Return what this machine is called in results; with a key not by its name."""
+    host = socket.gethostname()
+    return host if key is None else f"host-{key.hashed('host', host)[:8]}"
 
 
 def free_bytes(path: Path) -> int:
@@ -109,6 +150,9 @@ def start_over(out: Path) -> list[str]:
     """Remove what earlier runs wrote under OUT, nothing else, and return what was removed."""
     stores = out / "slides"
     ours = [out / name for name in OUR_FILES]
+    notes = out / MARKER
+    if notes.is_dir() and not notes.is_symlink():
+        ours += [path for path in sorted(notes.iterdir()) if path.name not in ("lock", "inputs.json")]
     if stores.is_dir() and not stores.is_symlink():
         ours += [stores / ".work", *(path for path in sorted(stores.glob("*.zarr")) if _is_our_store(path))]
     removed: list[str] = []

@@ -96,8 +96,9 @@ class Progress:
         )  # fmt: skip
 
 
-def kept_in_file(folder: Path, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Return a listener that keeps progress.json in a folder, and passes every event on."""
+def kept_in_file(folder: Path, on_event: Callable[[Event], None], host: str | None = None) -> Callable[[Event], None]:
+    """Return a listener that keeps progress.json in a folder, and passes every event on; host: what to call it."""
+    host = host or socket.gethostname()
     path = folder / FILE
     started = _utc(datetime.now(UTC))
     latest = Progress({}).now(0.0)
@@ -114,16 +115,16 @@ def kept_in_file(folder: Path, on_event: Callable[[Event], None]) -> Callable[[E
         if due or finished is not None or isinstance(event, RunStarted):
             written = time.monotonic()
             with suppress(OutputError), output_errors(path):  # results that do not fit stop the run, this file does not
-                write_atomic(path, [json.dumps(_facts(started, latest, finished), indent=1).encode()])
+                write_atomic(path, [json.dumps(_facts(started, latest, finished, host), indent=1).encode()])
         on_event(event)
 
     return listen
 
 
-def _facts(started: str, at: RunProgress, finished: RunFinished | None) -> dict[str, Any]:
+def _facts(started: str, at: RunProgress, finished: RunFinished | None, host: str) -> dict[str, Any]:
     """Return what progress.json holds. Scripts read it: extend it, do not break it."""
     return {
-        "format": FORMAT, "pid": os.getpid(), "host": socket.gethostname(), "started_utc": started,
+        "format": FORMAT, "pid": os.getpid(), "host": host, "started_utc": started,
         "updated_utc": _utc(datetime.now(UTC)),
         "slides": {name: getattr(at, name) for name in ("total", "done", "failed", "running", "kept")},
         "running": [{"slide": name, "tiles_done": done, "tiles": tiles} for name, done, tiles in at.names],

@@ -6,12 +6,10 @@ column is blank. Cells that a spreadsheet would run as a formula are quoted safe
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,8 +19,8 @@ from pbsbatch import __version__
 from pbsbatch.config import Config
 from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.engines.base import Engine
-from pbsbatch.errors import one_line
 from pbsbatch.models.base import ModelSpec
+from pbsbatch.run.csv_text import csv_bytes
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import RunFinished, SlideResult
 from pbsbatch.run.key import RESULTS_VERSION, processor_class
@@ -40,7 +38,6 @@ COLUMNS = (
     "model", "engine", "version", "seconds", "mpix_per_s", "store",
 )  # fmt: skip
 COUNT_COLUMNS = {"RBC": "n_rbc", "WBC": "n_wbc", "Platelet": "n_platelet", "NRBC": "n_nrbc"}
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write(config: Config, found: Discovery, spec: ModelSpec, engine: Engine, finished: RunFinished) -> None:
@@ -50,8 +47,8 @@ def write(config: Config, found: Discovery, spec: ModelSpec, engine: Engine, fin
     failures += [(r.name, str(tile), text) for r in finished.results for tile, text in r.failed_tiles]
     skipped = [{"path": str(s.path), "reason": s.reason} for s in found.skipped]
     with output_errors(config.output):
-        write_atomic(config.output / "summary.csv", [_csv(COLUMNS, ([row[c] for c in COLUMNS] for row in rows))])
-        write_atomic(config.output / "failures.csv", [_csv(("slide", "tile", "error"), failures)])
+        write_atomic(config.output / "summary.csv", [csv_bytes(COLUMNS, ([row[c] for c in COLUMNS] for row in rows))])
+        write_atomic(config.output / "failures.csv", [csv_bytes(("slide", "tile", "error"), failures)])
         write_atomic(config.output / "run.json", [_json(_facts(config, spec, engine, finished, skipped))])
 
 
@@ -92,21 +89,6 @@ def _text(value: float | None, digits: int = 0) -> str:
     return str(value) if isinstance(value, int) else f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
-def _csv(header: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([_safe(cell) for cell in row])
-    return out.getvalue().encode()
-
-
-def _safe(cell: str) -> str:
-    """Keep a spreadsheet from running a file name as a formula; everything stays on one line."""
-    line = one_line(cell) if cell else cell
-    return f"'{line}" if line.startswith(FORMULA_STARTS) else line
-
-
 def _facts(
     config: Config, spec: ModelSpec, engine: Engine, finished: RunFinished, skipped: list[dict[str, str]]
 ) -> dict[str, Any]:
@@ -118,7 +100,7 @@ def _facts(
         "stage_busy_seconds": dict(finished.stages),
         "slides": {name: count(name) for name in ("ok", "failed", "pending")} | {"skipped": len(skipped)},
         "skipped": skipped,
-        "config": {name: _plain(value) for name, value in asdict(config).items()},
+        "config": _settings(config),
         "model": asdict(spec), "engine": {"name": engine.name, "precision": engine.precision},
         "machine": {
             "platform": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count(),
@@ -126,6 +108,14 @@ def _facts(
         },
         "packages": _versions(),
     }  # fmt: skip
+
+
+def _settings(config: Config) -> dict[str, object]:
+    """Return a run's settings; of one that hides names those alone that hold no text."""
+    settings = {name: _plain(value) for name, value in asdict(config).items()}
+    if not config.deidentify:
+        return settings
+    return {name: value for name, value in settings.items() if isinstance(value, int | float | None)}
 
 
 def _versions() -> Mapping[str, str]:
