@@ -33,7 +33,7 @@ class _Lane:
 
 
 class CudaRunner:
-    """Call with a batch, get scores, boxes and outlines. Not for two threads at once."""
+    """Call with a batch, get the network's outputs. Not for two threads at once."""
 
     def __init__(self, net: Served, device: torch.device, dtype: torch.dtype) -> None:
         self.net, self.device = net.to(device=device, dtype=dtype), device

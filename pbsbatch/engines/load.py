@@ -7,9 +7,11 @@ from importlib.util import find_spec
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import EngineError
 from pbsbatch.models.base import Model
+from pbsbatch.models.classifier import CellClassifier
 from pbsbatch.models.dense import DenseModel
+from pbsbatch.models.folder import ClassifierFolder, ModelFolder
 
-__all__ = ["ENGINES", "load"]
+__all__ = ["ENGINES", "load", "load_classifier"]
 
 ENGINES = ("opencv", "openvino", "torch")
 """The engines that exist, by name."""
@@ -23,7 +25,7 @@ def load(model: Model, asked: str = "auto", *, precision: str = "auto", threads:
     """
     name = model.spec.engine if asked == "auto" else asked
     if isinstance(model, DenseModel):
-        return _load_dense(model, name, precision, threads)
+        return _load_network(model.folder, name, precision, threads)
     if name != model.spec.engine:
         raise EngineError(
             f"the model {model.spec.name} cannot run on the engine {name!r}",
@@ -33,26 +35,39 @@ def load(model: Model, asked: str = "auto", *, precision: str = "auto", threads:
         from pbsbatch.engines.opencv import OpenCVEngine
 
         return OpenCVEngine()
-    raise _unknown(model, name)
+    raise _unknown(model.spec.name, name)
 
 
-def _load_dense(model: DenseModel, name: str, precision: str, threads: int | None) -> Engine:
+def load_classifier(
+    classifier: CellClassifier, asked: str = "auto", *, precision: str = "auto", threads: int | None = None
+) -> Engine:
+    """Return the engine of a classifier, by the same law: it runs where a detector would, beside the classical one too.
+
+    PyTorch is the reference, and few crops come: there it computes in fp32.
+    """
+    if asked == "torch":
+        precision = "fp32" if precision == "auto" else precision
+        return _load_network(classifier.folder, asked, precision, threads)
+    return _load_network(classifier.folder, "openvino", precision, threads)
+
+
+def _load_network(folder: ModelFolder | ClassifierFolder, name: str, precision: str, threads: int | None) -> Engine:
     if name == "openvino":
         from pbsbatch.engines.openvino import OpenVINOEngine
 
-        return OpenVINOEngine(model.folder, precision, threads)
+        return OpenVINOEngine(folder, precision, threads)
     if name == "torch":
         missing = [package for package in ("torch", "safetensors") if find_spec(package) is None]
         if missing:
             raise EngineError(f"{' and '.join(missing)} not installed", cure="Run: pip install 'pbsbatch[gpu]'")
         from pbsbatch.engines.torch import TorchEngine
 
-        return TorchEngine(model.folder, precision, threads=threads)
-    raise _unknown(model, name)
+        return TorchEngine(folder, precision, threads=threads)
+    raise _unknown(folder.path.name, name)
 
 
-def _unknown(model: Model, name: str) -> EngineError:
+def _unknown(model: str, name: str) -> EngineError:
     return EngineError(
-        f"the engine {name!r} does not exist here, or not for the model {model.spec.name}",
+        f"the engine {name!r} does not exist here, or not for the model {model}",
         cure=f"Engines that exist: {', '.join(sorted(ENGINES))}",
     )

@@ -19,7 +19,7 @@ from pbsbatch.engines.base import checked, own_threads
 from pbsbatch.engines.processor import has_bf16, has_int8
 from pbsbatch.errors import EngineError, ModelError, one_line
 from pbsbatch.models.base import Raw
-from pbsbatch.models.folder import INT8, ONNX, OUTPUTS, ModelFolder
+from pbsbatch.models.folder import INT8, ONNX, Folder
 
 __all__ = ["PRECISIONS", "OpenVINOEngine", "best_precision"]
 
@@ -29,7 +29,7 @@ MOST_SHAPES = 3
 """Compiled networks that are kept; a run needs no more tile shapes."""
 
 
-def best_precision(folder: ModelFolder) -> str:
+def best_precision(folder: Folder) -> str:
     """Return the fastest precision that the folder has and this processor computes well."""
     if INT8 in folder.files and has_int8():
         return "int8"
@@ -48,7 +48,7 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, folder: ModelFolder, precision: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, folder: Folder, precision: str = "auto", threads: int | None = None) -> None:
         self.precision = best_precision(folder) if precision == "auto" else precision
         _refuse_precision(folder, self.precision)
         self.threads = own_threads() if threads is None else threads
@@ -60,7 +60,7 @@ class OpenVINOEngine:
         self._model: ov.Model | None = self._read()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
-        """Return scores, boxes and outlines, float32, of a batch (B, H, W, 3)."""
+        """Return what the model's network gives, float32, of a batch (B, H, W, 3)."""
         pixels = checked(pixels)
         with self._lock:
             compiled = self._for_shape(pixels.shape[1], pixels.shape[2], len(pixels))
@@ -119,7 +119,7 @@ class OpenVINOEngine:
             model = self._model.clone()
             model.reshape({"pixels": [1, height, width, 3]})
             network = self._core.compile_model(model, "CPU", settings)
-            outputs = {_own_name(port): tuple(port.shape)[1:] for port in network.outputs}
+            outputs = {self._own_name(port): tuple(port.shape)[1:] for port in network.outputs}
             requests = tuple(network.create_infer_request() for _ in range(streams))
         except RuntimeError as error:
             raise self._cannot(error) from error
@@ -128,10 +128,9 @@ class OpenVINOEngine:
             raise EngineError(f"OpenVINO computes in {found} although {hint} was asked for")
         return _Compiled(network, requests, outputs)
 
-
-def _own_name(port: ov.ConstOutput) -> str:
-    """Return which of our outputs a port is; one that was merged with the node before it has that one's name too."""
-    return next(name for name in OUTPUTS if name in port.names)
+    def _own_name(self, port: ov.ConstOutput) -> str:
+        """Return which of the model's outputs a port is; one merged with the node before it has that one's name too."""
+        return next(name for name in self._folder.outputs if name in port.names)
 
 
 def _run(compiled: _Compiled, pixels: NDArray[np.uint8], raw: Raw) -> None:
@@ -155,7 +154,7 @@ def _settle(compiled: _Compiled) -> None:
             request.wait()
 
 
-def _refuse_precision(folder: ModelFolder, precision: str) -> None:
+def _refuse_precision(folder: Folder, precision: str) -> None:
     """Refuse what this processor or this folder does not have: nothing is ever computed in another precision."""
     if precision not in PRECISIONS:
         raise EngineError(f"there is no precision {precision!r}", cure=f"Precisions: {', '.join(PRECISIONS)}")

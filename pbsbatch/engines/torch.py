@@ -14,27 +14,28 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from pbsbatch.engines.base import checked, own_threads
 from pbsbatch.errors import EngineError, ModelError, one_line
 from pbsbatch.models.base import Raw
-from pbsbatch.models.folder import OUTPUTS, WEIGHTS, ModelFolder
+from pbsbatch.models.folder import WEIGHTS, ClassifierFolder, ModelFolder
+from pbsbatch.models.taxonomy import TYPES
+from pbsbatch.nets.classifier import CalibratedNet, ClassifierNet, ClassifierSize
 from pbsbatch.nets.detector import DetectorNet, NetSize, Served
 
 if TYPE_CHECKING:
     from pbsbatch.engines.cuda import CudaRunner
 
-__all__ = ["TorchEngine", "served_detector"]
+__all__ = ["TorchEngine", "served"]
 
 CPU_PRECISIONS = ("fp32",)
 CUDA_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def served_detector(folder: ModelFolder) -> Served:
+def served(folder: ModelFolder | ClassifierFolder) -> Served:
     """Return the network of a model folder, ready to run in fp32. No pickle is read: weights are safetensors."""
-    facts = folder.facts
-    net = DetectorNet(len(facts.classes), NetSize(facts.channels, facts.head_channels, facts.blocks, facts.stride))
+    net, facts = _net(folder), folder.facts
     try:
         net.load_state_dict(load_tensors(folder.read(WEIGHTS)))
     except (SafetensorError, RuntimeError) as error:
@@ -45,14 +46,23 @@ def served_detector(folder: ModelFolder) -> Served:
     return Served(net, facts.mean, facts.std).eval().requires_grad_(False)
 
 
+def _net(folder: ModelFolder | ClassifierFolder) -> nn.Module:
+    if isinstance(folder, ClassifierFolder):
+        size = ClassifierSize(folder.facts.crop_px, folder.facts.channels, folder.facts.blocks)
+        return CalibratedNet(ClassifierNet(len(folder.facts.kinds), size), len(TYPES))
+    facts = folder.facts
+    return DetectorNet(len(facts.classes), NetSize(facts.channels, facts.head_channels, facts.blocks, facts.stride))
+
+
 class TorchEngine:
     """Run a model folder with PyTorch. Law: the precision is the one that was asked for, or there is an error."""
 
     name = "torch"
 
     def __init__(
-        self, folder: ModelFolder, precision: str = "auto", device: str = "auto", threads: int | None = None
-    ) -> None:
+        self, folder: ModelFolder | ClassifierFolder, precision: str = "auto", device: str = "auto",
+        threads: int | None = None,
+    ) -> None:  # fmt: skip
         self.device = _device(device)
         cuda = self.device.type == "cuda"
         known = tuple(CUDA_PRECISIONS) if cuda else CPU_PRECISIONS
@@ -61,8 +71,8 @@ class TorchEngine:
             raise EngineError(
                 f"torch does not compute in {self.precision} on {self.device}", cure=f"Precisions: {', '.join(known)}"
             )
-        self._lock = Lock()
-        self._net: Served | None = served_detector(folder).to(memory_format=torch.channels_last)
+        self._lock, self._outputs = Lock(), folder.outputs
+        self._net: Served | None = served(folder).to(memory_format=torch.channels_last)
         self._cuda: CudaRunner | None = None
         if cuda:
             from pbsbatch.engines.cuda import CudaRunner
@@ -72,15 +82,15 @@ class TorchEngine:
             torch.set_num_threads(own_threads() if threads is None else threads)  # of the whole process
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
-        """Return scores, boxes and outlines, float32, of a batch (B, H, W, 3)."""
+        """Return what the model's network gives, float32, of a batch (B, H, W, 3)."""
         pixels = checked(pixels)
         with self._lock, torch.inference_mode():
             if self._net is None:
                 raise EngineError("the engine is closed")
             if len(pixels) == 0:
                 blank = np.zeros((1, *pixels.shape[1:]), np.uint8)
-                return {name: values[:0] for name, values in zip(OUTPUTS, self._run(blank), strict=True)}
-            return dict(zip(OUTPUTS, self._run(pixels), strict=True))
+                return {name: values[:0] for name, values in zip(self._outputs, self._run(blank), strict=True)}
+            return dict(zip(self._outputs, self._run(pixels), strict=True))
 
     def warm_up(self, height: int, width: int) -> None:
         """Run a tile of that shape once."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from pbsbatch.errors import ModelError
 
-__all__ = ["HEAD", "DetectorFacts", "facts_from_json", "facts_to_json"]
+__all__ = ["HEAD", "DetectorFacts", "Reader", "facts_from_json", "facts_to_json"]
 
 HEAD = {"name": "dense-outline", "version": 1}
 """How the raw output is read; a folder of another head is refused. See models/dense.py."""
@@ -51,11 +51,8 @@ def facts_to_json(facts: DetectorFacts) -> dict[str, Any]:
 
 def facts_from_json(table: Mapping[str, Any], path: Path) -> DetectorFacts:
     """Return the facts that a model.json holds. Law: what is missing, unknown or out of bounds is named."""
-    read = _Reader(table, path)
-    read.expect(table.get("kind") == "detector", "kind", 'must be "detector"')
-    read.expect(table.get("head") == HEAD, "head", f"must be {HEAD}: another head cannot be decoded here")
-    known = {"kind", "head", *DetectorFacts.__dataclass_fields__}
-    read.expect(known.issuperset(table), ", ".join(sorted(set(table) - known)), "is unknown")
+    read = Reader(table, path)
+    read.head("detector", HEAD, DetectorFacts)
     read.expect(table.get("stride") in (4, 8), "stride", "must be 4 or 8")
     classes = read.each("classes", None, read.text)
     read.expect(1 <= len(set(classes)) == len(classes) <= 32, "classes", "must be 1 to 32 different names")
@@ -83,11 +80,18 @@ def facts_from_json(table: Mapping[str, Any], path: Path) -> DetectorFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """Take typed values out of a table, or say which one is wrong."""
 
     table: Mapping[str, Any]
     path: Path
+
+    def head(self, kind: str, head: Mapping[str, Any], facts: Any) -> None:
+        """Hold the table's kind, head and keys against those of a dataclass of facts."""
+        self.expect(self.table.get("kind") == kind, "kind", f'must be "{kind}"')
+        self.expect(self.table.get("head") == head, "head", f"must be {head}: another head cannot be decoded here")
+        known = {"kind", "head", *facts.__dataclass_fields__}
+        self.expect(known.issuperset(self.table), ", ".join(sorted(set(self.table) - known)), "is unknown")
 
     def expect(self, holds: bool, name: str, said: str) -> None:
         if not holds:

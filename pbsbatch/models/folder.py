@@ -9,21 +9,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pbsbatch.disk import make_folder, output_errors, remove_tree, sync_files, unique, write_atomic
 from pbsbatch.errors import ModelError
+from pbsbatch.models.classifier_facts import (
+    CLASSIFIER_OUTPUTS,
+    ClassifierFacts,
+    classifier_from_json,
+    classifier_misfit,
+    classifier_to_json,
+)
 from pbsbatch.models.facts import DetectorFacts, facts_from_json, facts_to_json
 from pbsbatch.models.onnx_file import FLOAT, UINT8, Interface, OnnxError, interface
 
-__all__ = ["INT8", "MODEL_JSON", "ONNX", "OUTPUTS", "RAYS", "WEIGHTS", "ModelFolder", "read_folder", "write_folder"]
+__all__ = [
+    "INT8",
+    "MODEL_JSON",
+    "ONNX",
+    "OUTPUTS",
+    "RAYS",
+    "WEIGHTS",
+    "ClassifierFolder",
+    "Folder",
+    "ModelFolder",
+    "kind_of",
+    "read_classifier",
+    "read_folder",
+    "write_classifier",
+    "write_folder",
+]
 
 MODEL_JSON, ONNX, WEIGHTS, INT8 = "model.json", "model.onnx", "weights.safetensors", "model.int8.onnx"
 OUTPUTS = ("scores", "boxes", "outlines")
-"""What a network returns, in this order."""
+"""What a detector returns, in this order."""
 RAYS = 32
 """Directions of an outline."""
 FORMAT = 1
@@ -31,15 +53,22 @@ FORMAT = 1
 MOST_BYTES = {MODEL_JSON: 1 << 20, ONNX: 1 << 28, WEIGHTS: 1 << 28, INT8: 1 << 28}
 AGAIN = "Copy the folder again from where it came"
 
+F = TypeVar("F", DetectorFacts, ClassifierFacts)
+G = TypeVar("G", "ModelFolder", "ClassifierFolder")
+
 
 @dataclass(frozen=True, slots=True)
-class ModelFolder:
+class Folder:
     """A folder that was checked. Picklable."""
 
     path: Path
-    facts: DetectorFacts
     digest: str  # of all that model.json says, and so of every file
     files: Mapping[str, str]  # name -> sha256
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the names of what its network returns, in order."""
+        raise NotImplementedError
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes. Law: they are those that model.json names."""
@@ -52,39 +81,96 @@ class ModelFolder:
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFolder(Folder):
+    """A detector."""
+
+    facts: DetectorFacts
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return OUTPUTS
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierFolder(Folder):
+    """A classifier of cells."""
+
+    facts: ClassifierFacts
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return CLASSIFIER_OUTPUTS
+
+
+def kind_of(path: Path) -> str:
+    """Return what a folder's model.json says that it is: "detector", "classifier" or what cannot be read here."""
+    return str(_table(path).get("kind"))
+
+
 def read_folder(path: Path) -> ModelFolder:
-    """Read and check a model folder: every file, every digest, and the ONNX ports against model.json."""
+    """Read and check a detector's folder: every file, every digest, and the ONNX ports against model.json."""
+    if kind_of(path) == "classifier":
+        _refuse(path / MODEL_JSON, "it is a classifier of cells, not a detector", "Give it with --classifier")
+    facts, digest, files = _checked(path, facts_from_json, _misfit)
+    return ModelFolder(path, digest, files, facts)
+
+
+def read_classifier(path: Path) -> ClassifierFolder:
+    """Read and check a classifier's folder likewise."""
+    if kind_of(path) == "detector":
+        _refuse(path / MODEL_JSON, "it is a detector, not a classifier of cells", "Give it with --model")
+    facts, digest, files = _checked(path, classifier_from_json, classifier_misfit)
+    return ClassifierFolder(path, digest, files, facts)
+
+
+def _checked(
+    path: Path, facts_of: Callable[[Mapping[str, Any], Path], F], misfit: Callable[[Interface, F], str | None]
+) -> tuple[F, str, dict[str, str]]:
     table = _table(path)
     files, said = table.pop("files", None), table.pop("digest", None)
     if table.pop("format", None) != FORMAT:
         _refuse(path / MODEL_JSON, f"its format is not {FORMAT}", "It was written for another version of pbsbatch")
     if not isinstance(files, dict) or not {ONNX, WEIGHTS} <= set(files) <= {ONNX, WEIGHTS, INT8}:
         _refuse(path / MODEL_JSON, f"files must name {ONNX} and {WEIGHTS}, may name {INT8}, and nothing else")
-    facts = facts_from_json(table, path / MODEL_JSON)
+    facts = facts_of(table, path / MODEL_JSON)
     digest = _digest({**table, "files": files})
     if said != digest:
         _refuse(
             path / MODEL_JSON, "it was changed after it was written: its digest does not match",
             f"{AGAIN}; if the change is meant, set digest to {digest}",
         )  # fmt: skip
-    folder = ModelFolder(path, facts, digest, files)
+    folder = Folder(path, digest, files)
     folder.read(WEIGHTS)
     for name in (ONNX, INT8):
         if name in files:
-            _check_onnx(path / name, folder.read(name), facts)
-    return folder
+            _check_onnx(path / name, folder.read(name), lambda ports: misfit(ports, facts))
+    return facts, digest, files
 
 
 def write_folder(
     path: Path, facts: DetectorFacts, *, onnx: bytes, weights: bytes, int8: bytes | None = None
 ) -> ModelFolder:
-    """Write a model folder: it is there whole and readable, or not at all. One that stands there already is refused."""
+    """Write a detector's folder: it is there whole and readable, or not at all. One that stands there is refused."""
+    return _written(path, facts_to_json(facts), read_folder, onnx=onnx, weights=weights, int8=int8)
+
+
+def write_classifier(
+    path: Path, facts: ClassifierFacts, *, onnx: bytes, weights: bytes, int8: bytes | None = None
+) -> ClassifierFolder:
+    """Write a classifier's folder likewise."""
+    return _written(path, classifier_to_json(facts), read_classifier, onnx=onnx, weights=weights, int8=int8)
+
+
+def _written(
+    path: Path, facts: Mapping[str, Any], read: Callable[[Path], G], *, onnx: bytes, weights: bytes, int8: bytes | None
+) -> G:
     if path.exists():
         raise ModelError("something stands there already", path=path, cure="Choose another name, or remove it")
     contents = {ONNX: onnx, WEIGHTS: weights} | ({} if int8 is None else {INT8: int8})
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     try:
-        table = json.loads(json.dumps(facts_to_json(facts), allow_nan=False))  # tuples as lists, as they will be read
+        table = json.loads(json.dumps(facts, allow_nan=False))  # tuples as lists, as they will be read
     except (ValueError, TypeError) as error:
         raise ModelError(f"its facts cannot be written as JSON: {error}", path=path) from error
     table["files"] = files
@@ -95,12 +181,12 @@ def write_folder(
             make_folder(work)
             for name, data in {**contents, MODEL_JSON: json.dumps(told, indent=1).encode()}.items():
                 write_atomic(work / name, [data])
-            read_folder(work)
+            made = read(work)
             sync_files(work)
             work.rename(path)
     finally:
         remove_tree(work)
-    return ModelFolder(path, facts, told["digest"], files)
+    return replace(made, path=path)
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -129,24 +215,24 @@ def _bytes_of(path: Path, name: str) -> bytes:
     return data
 
 
-def _check_onnx(file: Path, data: bytes, facts: DetectorFacts) -> None:
-    """Hold a graph's ports against model.json: pixels in; scores, boxes and outlines out."""
+def _check_onnx(file: Path, data: bytes, misfit: Callable[[Interface], str | None]) -> None:
+    """Hold a graph's ports against model.json."""
     try:
         ports = interface(data)
     except OnnxError as error:
         raise ModelError(str(error), path=file, cure="Export the model again into one ONNX file") from error
-    wrong = _misfit(ports, len(facts.classes))
+    wrong = misfit(ports)
     if wrong is not None:
         _refuse(file, wrong, "Export the model again, or mend model.json")
 
 
-def _misfit(ports: Interface, classes: int) -> str | None:
-    """Say what does not fit, None where all does."""
+def _misfit(ports: Interface, facts: DetectorFacts) -> str | None:
+    """Say what of a detector's ports does not fit, None where all does."""
     given = [(p.name, p.element, len(p.shape), p.shape[-1:]) for p in ports.inputs]
     if given != [("pixels", UINT8, 4, (3,))]:
         return "its one input must be pixels, uint8 (batch, height, width, 3)"
     outputs = {p.name: p for p in ports.outputs}
-    for name, channels in zip(OUTPUTS, (classes, 4, RAYS), strict=True):
+    for name, channels in zip(OUTPUTS, (len(facts.classes), 4, RAYS), strict=True):
         port = outputs.get(name)
         if port is None or port.element != FLOAT or len(port.shape) != 4 or port.shape[1] != channels:
             found = "there is none" if port is None else f"it has the shape {port.shape}"

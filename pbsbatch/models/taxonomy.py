@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ABNORMAL",
+    "CALLED",
     "IN_DIFFERENTIAL",
     "KINDS",
     "KINDS_OF",
@@ -59,6 +60,8 @@ KINDS = tuple(kind for kinds in KINDS_OF.values() for kind in kinds)
 IN_DIFFERENTIAL = TYPES[:6]
 """Of which percentages are given; erythroblasts and platelets are counted elsewhere."""
 UNSURE, ABNORMAL = "unsure", "abnormal_suspect"
+CALLED = (*TYPES, UNSURE, ABNORMAL)
+"""What a cell may be listed as; a store's `type` is an index into it."""
 
 _TYPE_OF_KIND = np.repeat(np.arange(len(TYPES)), [len(k) for k in KINDS_OF.values()])
 SIBLINGS: NDArray[np.bool_] = _TYPE_OF_KIND[:, None] == _TYPE_OF_KIND[None]

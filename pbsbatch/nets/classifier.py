@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pbsbatch.nets.detector import _Conv, _stage
 
-__all__ = ["STRIDE", "ClassifierNet", "ClassifierSize"]
+__all__ = ["STRIDE", "CalibratedNet", "ClassifierNet", "ClassifierSize"]
 
 STRIDE = 16
 """Of the pooled map: a crop's side is a multiple of it."""
@@ -68,6 +68,28 @@ class ClassifierNet(nn.Module):
         """Return what the last layer reads. Training runs that layer in float32."""
         found = self.stage16(self.stage8(self.stage4(self.stem(x))))
         return self.flat(self.pool(found * self.window))  # type: ignore[no-any-return]
+
+
+class CalibratedNet(nn.Module):
+    """Return logits (B, K), whose softmax is calibrated, and strangeness (B) of normalised pixels (B, 3, S, S).
+
+    Strangeness is the distance of the features from the nearest type's mean, once both are whitened.
+    """
+
+    whiten: Tensor
+    means: Tensor
+
+    def __init__(self, net: ClassifierNet, types: int) -> None:
+        super().__init__()
+        features = net.kinds.in_features
+        self.net = net
+        self.register_buffer("whiten", torch.zeros(features, features))
+        self.register_buffer("means", torch.zeros(types, features))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, features = self.net(x)
+        off = (features @ self.whiten)[:, None] - self.means
+        return logits, off.square().sum(2).amin(1).sqrt()
 
 
 def _window(side: int) -> Tensor:

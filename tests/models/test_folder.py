@@ -82,7 +82,8 @@ def test_a_folder_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("kind", "classifier", "kind must be"),
+        ("kind", "oracle", "kind must be"),
+        ("kind", "classifier", "a classifier of cells, not a detector"),
         ("head", {"name": "yolo", "version": 8}, "another head cannot be decoded"),
         ("surprise", 1, "surprise is unknown"),
         ("classes", ["RBC", "RBC", "Platelet"], "different names"),

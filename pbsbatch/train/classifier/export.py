@@ -1,4 +1,4 @@
-"""From a trained classifier to the bytes of an ONNX file, by the laws of nets.export.
+"""From a trained classifier to the bytes of a model folder's files, by the laws of nets.export.
 
 Law: pixels uint8 (batch, side, side, 3) in; out come logits (batch, kinds), whose softmax is calibrated, and
 strangeness (batch). What a run needs to name a cell beside them are two thresholds.
@@ -13,23 +13,23 @@ import torch
 from onnx import TensorProto, helper
 from torch import fx, nn
 
-from pbsbatch.nets.classifier import ClassifierNet
+from pbsbatch.models.taxonomy import TYPES
+from pbsbatch.nets.classifier import CalibratedNet, ClassifierNet
 from pbsbatch.nets.detector import Served
 from pbsbatch.nets.export import IR_VERSION, OPSET, GraphWriter, checked_model
 from pbsbatch.train.batches import MEAN, STD
 from pbsbatch.train.classifier.finish import Calibrated
 from pbsbatch.train.classifier.strange import Strangeness
 
-__all__ = ["export_classifier"]
+__all__ = ["calibrated_net", "export_classifier"]
+
+FAR = 1e6
+"""No cell's features are so far from any other's."""
 
 
 def export_classifier(net: ClassifierNet, calibrated: Calibrated) -> bytes:
     """Return a calibrated network as engines run it."""
-    copy = deepcopy(net).cpu().float()  # a network in training is not to be changed
-    with torch.no_grad():
-        copy.kinds.weight.div_(calibrated.temperature)
-        copy.kinds.bias.div_(calibrated.temperature)
-    served = Served(copy, MEAN, STD).eval().requires_grad_(False)
+    served = Served(calibrated_net(net, calibrated).net, MEAN, STD).eval().requires_grad_(False)
     writer = ClassifierWriter(served)
     for node in fx.symbolic_trace(served).graph.nodes:
         writer.add(node, ["logits", "features"])
@@ -47,6 +47,19 @@ def export_classifier(net: ClassifierNet, calibrated: Calibrated) -> bytes:
     return checked_model(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     )
+
+
+def calibrated_net(net: ClassifierNet, calibrated: Calibrated) -> CalibratedNet:
+    """Return a network whose logits are calibrated and that knows what is strange."""
+    out = CalibratedNet(deepcopy(net).cpu().float(), len(TYPES))  # a network in training is not to be changed
+    known = calibrated.strangeness.means
+    with torch.no_grad():
+        out.net.kinds.weight.div_(calibrated.temperature)
+        out.net.kinds.bias.div_(calibrated.temperature)
+        out.whiten.copy_(torch.from_numpy(calibrated.strangeness.whiten))
+        out.means.fill_(FAR)  # of a type that was not among the taught cells
+        out.means[: len(known)] = torch.from_numpy(known)
+    return out.eval()
 
 
 @dataclass(slots=True)
