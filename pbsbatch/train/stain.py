@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["restain", "worsen"]
+__all__ = ["densities", "of_densities", "restain", "worsen"]
 
 Image = NDArray[np.uint8]
 
@@ -24,8 +24,18 @@ def restain(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Im
     mix = np.eye(3) + rng.normal(0.0, 0.07 * strength, (3, 3))
     mix *= np.exp(rng.normal(0.0, 0.10 * strength, (3, 1))) * np.exp(rng.normal(0.0, 0.18 * strength))
     lamp = rng.normal(0.0, 0.05 * strength, (3, 1)) + rng.normal(0.0, 0.05 * strength)
-    density = cv2.transform(_DENSITY[image], np.hstack([mix, lamp]).astype(np.float32))
-    steps = np.clip(density * ((_STEPS - 1) / _DENSEST), 0, _STEPS - 1).astype(np.int32)
+    return of_densities(_DENSITY[image], mix, lamp[:, 0])
+
+
+def densities(image: Image) -> NDArray[np.float32]:
+    """Return the optical densities of an image's bytes."""
+    return np.asarray(_DENSITY[image], np.float32)
+
+
+def of_densities(density: NDArray[np.float32], mix: NDArray[np.float64], shift: NDArray[np.float64]) -> Image:
+    """Return the image of densities (H, W, 3) after a linear change of the three."""
+    changed = cv2.transform(density, np.hstack([mix, shift[:, None]]).astype(np.float32))
+    steps = np.clip(changed * ((_STEPS - 1) / _DENSEST), 0, _STEPS - 1).astype(np.int32)
     return np.asarray(_LIGHT[steps], np.uint8)
 
 

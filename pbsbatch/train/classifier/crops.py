@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.train.classifier.looks import Look, drawn_look, look_of, redressed
 from pbsbatch.train.classifier.pictures import Cell
 from pbsbatch.train.stain import restain, worsen
 
@@ -31,6 +33,10 @@ CUT_SHARE, CUT_UM = 0.35, (8.0, 13.0)
 """So often something else begins at such a distance: another cell, or the end of the slide."""
 NOTHING = 0.3
 """Share of cuts behind which there is nothing."""
+DRESSED = 0.85
+"""Share of crops that take on colours of another laboratory."""
+BLURRED, BLUR_UM = 0.6, 0.55
+"""Share of crops that are seen through a softer lens, and the most of its blur: that of a field camera out of focus."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,18 @@ class Cutter:
         crop = self._seen(self.cells[which], rng, JITTER_UM)
         if rng.random() < CUT_SHARE:
             self._cut_off(crop, rng)
-        return worsen(restain(crop, rng, rng.random() ** 2 * self.strength), rng), which
+        crop = self._dressed(crop, self._looks[which], rng)
+        return worsen(_blurred(restain(crop, rng, rng.random()), rng, self.mpp), rng), which
+
+    @cached_property
+    def _looks(self) -> list[Look]:
+        return [look_of(cell.pixels, cell.mpp) for cell in self.cells]
+
+    def _dressed(self, crop: Image, was: Look, rng: np.random.Generator) -> Image:
+        """Return a crop on its way to another laboratory."""
+        if rng.random() >= DRESSED:
+            return crop
+        return redressed(crop, was, was.between(drawn_look(rng), min(1.0, self.strength * rng.random() ** 0.5)))
 
     def _draw(self, rng: np.random.Generator) -> int:
         return int(rng.choice(len(self.cells), p=self.weights))
@@ -83,6 +100,12 @@ class Cutter:
             shift = np.array([[1, 0, moved * math.cos(angle)], [0, 1, moved * math.sin(angle)]])
             beside = cv2.warpAffine(other, shift, (self.side, self.side), borderMode=cv2.BORDER_REFLECT_101)
             crop[behind] = beside[behind]
+
+
+def _blurred(crop: Image, rng: np.random.Generator, mpp: float) -> Image:
+    if rng.random() >= BLURRED:
+        return crop
+    return np.asarray(cv2.GaussianBlur(crop, (0, 0), max(0.2, rng.random() * BLUR_UM / mpp)), np.uint8)
 
 
 def plain(cell: Cell, side: int, mpp: float) -> Image:
