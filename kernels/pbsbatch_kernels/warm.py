@@ -82,11 +82,13 @@ def _cells() -> None:
 def _detector() -> None:
     from pbsbatch_kernels.nms import nms
     from pbsbatch_kernels.outlines import candidates, fill
+    from pbsbatch_kernels.voting import vote
 
     scores, boxes = np.ones((1, 16, 16), np.float32), np.zeros((4, 16, 16), np.float32)
     seen = candidates(scores, boxes, np.zeros(1, np.float32), 4, 50.0)
     nms(seen.boxes, seen.logits, seen.classes, 0.5)  # many boxes: the grid
     nms(seen.boxes[:2], seen.logits[:2], seen.classes[:2], 0.5)  # few: all against all
+    vote(scores, boxes, seen.places[:1], seen.classes[:1], 4, 50.0, 0.8)
     fill(seen.boxes[:1], np.zeros((1, 32), np.float32), 64, 64)
 
 

@@ -1,8 +1,9 @@
 """The dense detector: from raw scores, boxes and outlines of a tile's grid to cells with masks.
 
 Laws. Of the places that speak of one cell the best survives: greedy NMS within each class, then, at a higher overlap,
-between classes. A cell does not depend on where its tile starts, provided that tiles start on multiples of the
-network's coarsest stride (plan.STEP_PX). Scores are calibrated: of cells with score 0.7, seven in ten are right.
+between classes; about its box the places around it vote. A cell does not depend on where its tile starts, provided
+that tiles start on multiples of the network's coarsest stride (plan.STEP_PX). Scores are calibrated: of cells with
+score 0.7, seven in ten are right.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from pbsbatch.models.folder import RAYS, ModelFolder
 from pbsbatch.plan import SNAP
 from pbsbatch_kernels.nms import nms
 from pbsbatch_kernels.outlines import candidates, fill
+from pbsbatch_kernels.voting import vote
 
 __all__ = ["RESULTS_VERSION", "DenseModel", "decode"]
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raise it with every change of decoding that can change a result: it is part of the resume key."""
+VOTERS_IOU = 0.8
+"""Places whose boxes overlap a cell's by so much vote about it: it takes AP from .784 to .787 on labelled fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,12 @@ def decode(
     merit = a[seen.classes] * seen.logits + b[seen.classes]  # not yet squeezed: good scores would tie at 1
     kept = nms(seen.boxes, merit, seen.classes, facts.nms_iou)
     kept = kept[nms(seen.boxes[kept], merit[kept], np.zeros(len(kept), np.uint8), facts.cross_iou)]
-    shapes = outlines.reshape(RAYS, -1)[:, seen.places[kept]].T
-    windows, masks = fill(seen.boxes[kept], shapes, cols * facts.stride, rows * facts.stride)
+    places, classes = seen.places[kept], seen.classes[kept]
+    voted = vote(scores, boxes, places, classes, facts.stride, largest, VOTERS_IOU)
+    shapes = outlines.reshape(RAYS, -1)[:, places].T
+    windows, masks = fill(voted, shapes, cols * facts.stride, rows * facts.stride)
     probabilities = (1 / (1 + np.exp(-merit[kept].astype(np.float64)))).astype(np.float32)
-    return Found(seen.boxes[kept], probabilities, seen.classes[kept], windows, masks)
+    return Found(voted, probabilities, classes, windows, masks)
 
 
 def _least_logits(facts: DetectorFacts) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pbsbatch.engines.torch import TorchEngine
 from pbsbatch.errors import EngineError
 from pbsbatch.models.base import Found
-from pbsbatch.models.dense import DenseModel, decode
+from pbsbatch.models.dense import VOTERS_IOU, DenseModel, decode
 from pbsbatch.models.facts import DetectorFacts
 from pbsbatch.models.folder import RAYS
 from pbsbatch.plan import SNAP, STEP_PX
@@ -43,14 +43,23 @@ def plainly(
     scores: np.ndarray, boxes: np.ndarray, facts: DetectorFacts
 ) -> list[tuple[float, int, np.ndarray, tuple[int, int]]]:
     """Return score, class, box and place of the cells, by the text of the laws."""
+
+    def said(row: int, col: int) -> np.ndarray:
+        dx, dy, lw, lh = boxes[:, row, col].astype(float)
+        cx, cy = (col + 0.5 + dx) * 4, (row + 0.5 + dy) * 4
+        w, h = (float(np.clip(np.exp(np.clip(v, -4, 5)) * 4, 1, LARGEST)) for v in (lw, lh))
+        return np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
+
+    def voted(c: int, place: tuple[int, int]) -> np.ndarray:
+        around = [(r, k) for r, k in np.ndindex(*scores.shape[1:]) if max(abs(r - place[0]), abs(k - place[1])) <= 2]
+        agreed = [p for p in around if iou(said(*p), said(*place)) >= VOTERS_IOU]
+        return np.average([said(*p) for p in agreed], 0, [1 / (1 + np.exp(-float(scores[c][p]))) for p in agreed])
+
     seen = []
     for c, row, col in np.ndindex(*scores.shape):
         a, b = facts.calibration[c]
         score = 1 / (1 + np.exp(-(a * float(scores[c, row, col]) + b)))
-        dx, dy, lw, lh = boxes[:, row, col].astype(float)
-        cx, cy = (col + 0.5 + dx) * 4, (row + 0.5 + dy) * 4
-        w, h = (float(np.clip(np.exp(np.clip(v, -4, 5)) * 4, 1, LARGEST)) for v in (lw, lh))
-        box = np.floor(np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * 256 + 0.5) / 256
+        box = np.floor(said(row, col) * 256 + 0.5) / 256
         x, y = (box[:2] + box[2:]) / 2
         if score >= facts.thresholds[c] and 0 <= x < scores.shape[2] * 4 and 0 <= y < scores.shape[1] * 4:
             seen.append((score, c, box, (row, col)))
@@ -61,7 +70,7 @@ def plainly(
             if all((same_class and k[1] != cell[1]) or iou(k[2], cell[2]) <= limit for k in kept):
                 kept.append(cell)
         seen = kept
-    return seen
+    return [(score, c, voted(c, place), place) for score, c, _, place in seen]
 
 
 @given(seed=seeds)
