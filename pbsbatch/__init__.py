@@ -1,5 +1,20 @@
-"""pbsbatch: overnight batch processing of peripheral blood smear slides."""
+"""Counts and outlines the blood cells of whole archives of smear slides, overnight."""
 
-__all__ = ["__version__"]
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pbsbatch.results import open_run as open_run
+
+__all__ = ["__version__", "open_run"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs numpy only when it is asked for: the command line answers at once."""
+    if name == "open_run":
+        from pbsbatch.results import open_run
+
+        return open_run
+    raise AttributeError(f"module 'pbsbatch' has no attribute {name!r}")

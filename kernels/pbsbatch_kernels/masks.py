@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pbsbatch_kernels.jit import kernel
 
-__all__ = ["areas", "checked", "pack", "padded_size", "unpack"]
+__all__ = ["areas", "checked", "cut", "pack", "padded_size", "unpack"]
 
 FARTHEST = 2**31 - 1
 LONGEST = 2**16 - 1
@@ -59,6 +59,24 @@ def pack(masks: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.uint8], NDArray
     if len(masks):
         _pack(np.concatenate([m.ravel() for m in masks]).astype(np.bool_), sizes, offsets, bits)
     return bits, offsets
+
+
+def cut(
+    labels: NDArray[np.int32], first: int, count: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
+    """Return bits, offsets and windows of the cells first .. first + count - 1 of a label image.
+
+    Law: a window is the box of the cell's pixels in this image, empty where there are none.
+    """
+    if labels.ndim != 2 or labels.dtype != np.int32 or count < 0:
+        raise ValueError(f"cut: {count} cells of labels {labels.dtype} {labels.shape}")
+    windows = np.zeros((count, 4), np.int64)
+    _windows(labels, first, windows)
+    offsets = np.zeros(count + 1, np.int64)
+    np.cumsum((windows[:, 2] * windows[:, 3] + 7) // 8, out=offsets[1:])
+    bits = np.zeros(int(offsets[-1]), np.uint8)
+    _cut(labels, first, windows, offsets, bits)
+    return bits, offsets, windows.astype(np.int32)
 
 
 def padded_size(windows: NDArray[np.int64]) -> int:
@@ -111,3 +129,33 @@ def _pack(
             if flat[at + p]:
                 out[base + p // 8] |= np.uint8(128 >> (p % 8))
         at += sizes[i]
+
+
+@kernel
+def _windows(labels: NDArray[np.int32], first: int, out: NDArray[np.int64]) -> None:
+    """Note the box of every cell; for the while it is kept as corners."""
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            i = labels[y, x] - first
+            if 0 <= i < len(out):
+                if out[i, 3] == 0:
+                    out[i, 0], out[i, 1], out[i, 2] = x, y, x + 1
+                out[i, 0] = min(out[i, 0], x)
+                out[i, 2] = max(out[i, 2], x + 1)
+                out[i, 3] = y + 1
+    for i in range(len(out)):
+        out[i, 2] -= out[i, 0]
+        out[i, 3] -= out[i, 1]
+
+
+@kernel
+def _cut(
+    labels: NDArray[np.int32], first: int, windows: NDArray[np.int64], offsets: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None:  # fmt: skip
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            i = labels[y, x] - first
+            if 0 <= i < len(windows):
+                bit = (y - windows[i, 1]) * windows[i, 2] + x - windows[i, 0]
+                out[offsets[i] + bit // 8] |= np.uint8(128 >> (bit % 8))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from pbsbatch.errors import one_line
 
-__all__ = ["csv_bytes", "safe_cell"]
+__all__ = ["csv_bytes", "plain_cell", "safe_cell"]
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
@@ -26,3 +26,8 @@ def safe_cell(cell: str) -> str:
     """Keep a spreadsheet from running a file name as a formula; everything stays on one line."""
     line = one_line(cell) if cell else cell
     return f"'{line}" if line.startswith(FORMULA_STARTS) else line
+
+
+def plain_cell(cell: str) -> str:
+    """Return what a cell was before it was made safe."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell

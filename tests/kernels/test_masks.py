@@ -66,3 +66,19 @@ def test_masks_that_do_not_hold_together_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=why):
         masks.checked(bits, np.array(offsets), np.array(windows))
+
+
+@given(hnp.arrays(np.int32, SHAPES, elements=st.integers(0, 9)), st.integers(-2, 5), st.integers(0, 6))
+def test_cutting_a_cell_gives_its_pixels(labels: NDArray[np.int32], first: int, count: int) -> None:
+    bits, offsets, windows = masks.cut(labels, first, count)
+    assert masks.areas(bits, offsets, windows).tolist() == [(labels == first + i).sum() for i in range(count)]
+    for i, (x, y, w, h) in enumerate(windows):
+        mine = labels == first + i
+        found = np.unpackbits(bits[offsets[i] : offsets[i + 1]], count=w * h).reshape(h, w)
+        np.testing.assert_array_equal(found, mine[y : y + h, x : x + w])
+        assert not mine.any() or (found.any(0)[[0, -1]].all() and found.any(1)[[0, -1]].all())
+
+
+def test_only_label_images_are_cut() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        masks.cut(np.zeros((2, 2), np.uint8), 1, 1)

@@ -1,0 +1,195 @@
+"""The text formats, each a stream of pieces: COCO, GeoJSON for QuPath, CVAT for images, a JSON of outlines, CSV.
+
+Laws. Nothing is held but the cells at hand. Coordinates are level-0 pixels. Text from outside (names of slides, classes
+and types) is escaped as the format wants it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.errors import one_line
+from pbsbatch.export.cells import Cells, stream
+from pbsbatch.export.table import COLUMNS, rows_of
+from pbsbatch.results import RunSlide
+from pbsbatch.run.csv_text import safe_cell
+
+__all__ = ["Counter", "coco", "csv_table", "cvat", "geojson", "outlines"]
+
+COLOURS = ((214, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (240, 228, 66))
+"""Of classes in turn: safe for colour-blind readers."""
+
+
+@dataclass(slots=True)
+class Counter:
+    """What was written so far; `tick` hears of every few thousand cells."""
+
+    tick: Callable[[int], None] = lambda cells: None
+    cells: int = 0
+    covered: int = 0
+
+    def add(self, cells: Cells) -> None:
+        """Count cells that were written."""
+        self.cells += len(cells)
+        self.covered += int(cells.covered.sum())
+        self.tick(len(cells))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One cell as plain values."""
+
+    id: int
+    name: str
+    type: str  # empty where it was given none
+    box: tuple[float, float, float, float]
+    score: float
+    type_score: float
+    area: int
+    points: NDArray[np.float32]
+    covered: bool
+
+
+def _each(slide: RunSlide, counter: Counter) -> Iterator[_Cell]:
+    classes, types = slide.store.classes, slide.store.types
+    for cells in stream(slide.store):
+        c = cells.columns
+        corners = np.stack([c["x0"], c["y0"], c["x1"], c["y1"]], 1).astype(np.float64).round(2).tolist()
+        plain = zip(*(c[n].tolist() for n in ("id", "class", "type", "area_px")), strict=True)
+        scores = np.stack([c["score"], c["type_score"]], 1).astype(np.float64).round(4).tolist()
+        for i, (number, kind, sort, area) in enumerate(plain):
+            score, type_score = scores[i]
+            yield _Cell(
+                number, classes[kind], types[sort] if sort < len(types) else "", tuple(corners[i]), score, type_score,
+                area, cells.outline(i), bool(cells.covered[i]),
+            )  # fmt: skip
+        counter.add(cells)
+
+
+def coco(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
+    """Yield a COCO data set: images, annotations with polygons, categories."""
+    classes = _classes(slides)
+    images = [
+        {"id": n, "file_name": s.name, "width": s.store.attributes["store"]["width_px"],
+         "height": s.store.attributes["store"]["height_px"]} for n, s in enumerate(slides, 1)
+    ]  # fmt: skip
+    categories = [{"id": n, "name": name, "supercategory": "cell"} for n, name in enumerate(classes, 1)]
+    yield f'{{"info": {{"description": "cells found by pbsbatch"}},\n"images": {json.dumps(images)},\n'
+    yield f'"categories": {json.dumps(categories)},\n"annotations": ['
+    number = 0
+    for image, slide in enumerate(slides, 1):
+        for cell in _each(slide, counter):
+            x0, y0, x1, y1 = cell.box
+            extra = {"cell": cell.id} | ({"type": cell.type, "type_score": cell.type_score} if cell.type else {})
+            number += 1
+            yield ("\n" if number == 1 else ",\n") + json.dumps({
+                "id": number, "image_id": image, "category_id": 1 + classes.index(cell.name),
+                "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)], "area": cell.area, "iscrowd": 0,
+                "score": cell.score, "segmentation": [cell.points.ravel().tolist()], "attributes": extra,
+            })  # fmt: skip
+    yield "\n]}\n"
+
+
+def geojson(slide: RunSlide, counter: Counter) -> Iterator[str]:
+    """Yield one slide's cells as QuPath opens them: detections with classification and measurements."""
+    classes = slide.store.classes
+    yield '{"type": "FeatureCollection", "features": ['
+    first = True
+    for cell in _each(slide, counter):
+        ring = [*cell.points.tolist(), cell.points[0].tolist()]
+        measured: dict[str, float] = {"score": cell.score, "area px": cell.area}
+        if slide.mpp is not None:
+            measured["area um^2"] = round(cell.area * slide.mpp**2, 3)
+        if cell.type:
+            measured["type score"] = cell.type_score
+        name = f"{cell.name}: {cell.type}" if cell.type else cell.name  # QuPath's way to write a class below a class
+        yield ("\n" if first else ",\n") + json.dumps({
+            "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {
+                "objectType": "detection", "name": str(cell.id), "measurements": measured,
+                "classification": {"name": name, "color": COLOURS[classes.index(cell.name) % len(COLOURS)]},
+            },
+        })  # fmt: skip
+        first = False
+    yield "\n]}\n"
+
+
+def cvat(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
+    """Yield CVAT for images 1.1: a polygon for each cell, with its number, score and type as attributes."""
+    types = sorted({name for s in slides for name in s.store.types})
+    attributes = "".join(
+        f"<attribute><name>{name}</name><mutable>False</mutable><input_type>{kind}</input_type>"
+        f"<default_value></default_value><values>{escape(chr(10).join(values))}</values></attribute>"
+        for name, kind, values in (("cell", "text", ()), ("score", "text", ()), ("type", "select", ("", *types)))
+    )
+    labels = "".join(
+        f"<label><name>{escape(name)}</name><attributes>{attributes}</attributes></label>" for name in _classes(slides)
+    )
+    yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>'
+    yield f"<name>pbsbatch</name><size>{len(slides)}</size><mode>annotation</mode><labels>{labels}</labels>"
+    yield "</task></meta>\n"
+    for number, slide in enumerate(slides):
+        about = slide.store.attributes["store"]
+        yield f'<image id="{number}" name="{escape(one_line(slide.name))}" '
+        yield f'width="{about["width_px"]}" height="{about["height_px"]}">\n'
+        for cell in _each(slide, counter):
+            points = ";".join(f"{x:g},{y:g}" for x, y in cell.points.tolist())
+            said = {"cell": cell.id, "score": cell.score, "type": cell.type}
+            inner = "".join(f'<attribute name="{n}">{escape(str(v))}</attribute>' for n, v in said.items())
+            yield f'<polygon label="{escape(cell.name)}" source="auto" occluded="{int(cell.covered)}" '
+            yield f'points="{points}" z_order="0">{inner}</polygon>\n'
+        yield "</image>\n"
+    yield "</annotations>\n"
+
+
+def outlines(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
+    """Yield the JSON of outlines: per image its size and a list of masks with class, score, box and vertices."""
+    yield '{"data": {'
+    for number, slide in enumerate(slides):
+        about = slide.store.attributes["store"]
+        head = json.dumps({"filename": slide.name, "height": about["height_px"], "width": about["width_px"]})
+        yield ("\n" if number == 0 else ",\n") + f'"{number}": {head[:-1]}, "masks": ['
+        first = True
+        for cell in _each(slide, counter):
+            x0, y0, x1, y1 = cell.box
+            yield ("\n" if first else ",\n") + json.dumps({
+                "class_name": cell.name, "score": cell.score,
+                "bounding_box": {"x1": x0, "x2": x1, "y1": y0, "y2": y1}, "vertices": cell.points.tolist(),
+            })  # fmt: skip
+            first = False
+        yield "]}"
+    yield "\n}}\n"
+
+
+def csv_table(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
+    """Yield a row for each cell; what a spreadsheet would run as a formula is quoted safe."""
+    yield _line(COLUMNS)
+    for slide in slides:
+        for rows in rows_of(slide, counter.tick):
+            counter.cells += len(rows["id"])
+            yield "".join(_line(values) for values in zip(*(_plain(rows, name) for name in COLUMNS), strict=True))
+
+
+def _plain(rows: Mapping[str, Any], name: str) -> list[Any]:
+    values = rows[name].tolist() if isinstance(rows[name], np.ndarray) else rows[name]
+    return ["" if isinstance(v, float) and math.isnan(v) else v for v in values]
+
+
+def _line(values: Sequence[Any]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow([safe_cell(v) if isinstance(v, str) else v for v in values])
+    return out.getvalue()
+
+
+def _classes(slides: Sequence[RunSlide]) -> list[str]:
+    return list(dict.fromkeys(name for s in slides for name in s.store.classes))

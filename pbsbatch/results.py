@@ -1,0 +1,121 @@
+"""The results of a run as Python values: `open_run(OUT)` gives its slides, their rows of summary.csv and their stores.
+
+Law: reading changes nothing, and what is not there is said: a run that is not finished gives the slides it has.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pbsbatch.errors import StoreError, UsageError
+from pbsbatch.run.csv_text import plain_cell
+from pbsbatch.store import StoredSlide, open_store
+
+__all__ = ["Run", "RunSlide", "open_run"]
+
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True)
+class RunSlide:
+    """One slide of a run."""
+
+    id: str
+    name: str  # as summary.csv has it: the path below the input
+    row: Mapping[str, str]  # of summary.csv; empty while the run is not finished
+    path: Path  # of the store, which may not be there
+
+    @cached_property
+    def store(self) -> StoredSlide:
+        """Return the slide's store. Raises StoreError where there is none that can be read."""
+        return open_store(self.path)
+
+    @property
+    def cells(self) -> Mapping[str, Any]:
+        """Return the table of cells, one array for each column, rows in the order of the ids."""
+        return self.store.cells
+
+    @property
+    def mpp(self) -> float | None:
+        """Return um per pixel; None where nothing but the red cells told it."""
+        mpp = self.store.attributes["store"]["mpp"]
+        return None if mpp is None else float(mpp)
+
+
+@dataclass(frozen=True)
+class Run(Sequence[RunSlide]):
+    """A run's slides, in the order of summary.csv; those that have a store."""
+
+    path: Path
+    slides: tuple[RunSlide, ...]
+    facts: Mapping[str, Any]  # run.json; empty while the run is not finished
+
+    def __len__(self) -> int:
+        return len(self.slides)
+
+    def __getitem__(self, which: Any) -> Any:
+        """Return a slide by its place, or by its id or name."""
+        if isinstance(which, str):
+            return self.slide(which)
+        return self.slides[which]
+
+    def __iter__(self) -> Iterator[RunSlide]:
+        return iter(self.slides)
+
+    @property
+    def finished(self) -> bool:
+        """Say whether the run came to its end, well or not."""
+        return bool(self.facts)
+
+    def slide(self, which: str) -> RunSlide:
+        """Return a slide by its id or its name."""
+        found = [s for s in self.slides if which in (s.id, s.name)]
+        if not found:
+            known = ", ".join(s.id for s in self.slides[:5]) + (", ..." if len(self.slides) > 5 else "")
+            raise UsageError(f"there is no slide {which!r}", path=self.path, cure=f"There are {known or 'none'}")
+        return found[0]
+
+    def table(self) -> dict[str, list[str]]:
+        """Return summary.csv by column."""
+        names = list(self.slides[0].row) if self.slides else []
+        return {name: [slide.row.get(name, "") for slide in self.slides] for name in names}
+
+
+def open_run(out: str | Path) -> Run:
+    """Open a folder of results. Raises UsageError where there are none."""
+    path = Path(out)
+    if not (path / "slides").is_dir():
+        raise UsageError("this is no folder of results: it has no slides/", path=path, cure="Give a run's --output")
+    rows = _rows(path / SUMMARY)
+    by_store = {Path(row["store"]).stem: row for row in rows if row.get("store")}
+    stores = {p.stem: p for p in sorted((path / "slides").glob("*.zarr"))}
+    order = [*(i for i in by_store if i in stores), *(i for i in stores if i not in by_store)]
+    slides = []
+    for slide_id in order:
+        row = by_store.get(slide_id, {})
+        slides.append(RunSlide(slide_id, row.get("slide", slide_id), row, stores[slide_id]))
+    return Run(path, tuple(slides), _facts(path / "run.json"))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            return [{k: plain_cell(v) for k, v in row.items()} for row in csv.DictReader(handle)]
+    except FileNotFoundError:
+        return []
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StoreError("it is not valid JSON", path=path, cure="Run again: it is written anew") from error
+    return facts if isinstance(facts, dict) else {}
