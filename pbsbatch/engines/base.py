@@ -22,6 +22,10 @@ class Engine(Protocol):
     def name(self) -> str: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def lanes(self) -> int:
+        """Return how many calls it runs at a time, each on a core of this process; 0: it computes on a device."""
+        ...
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
         """Run a batch (B, H, W, 3) of RGB pixels."""
@@ -31,7 +35,9 @@ class Engine(Protocol):
 
 
 class DenseEngine(Engine, Protocol):
-    """An engine that compiles. Laws: any thread may call it, one call runs at a time; after an error it still works."""
+    """An engine that compiles. Laws: any thread may call it, `lanes` calls run at a time and further ones wait; after
+    an error it still works.
+    """
 
     def warm_up(self, height: int, width: int) -> None:
         """Compile for tiles of a shape before they are there."""

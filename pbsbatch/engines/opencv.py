@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.engines.base import own_threads
 from pbsbatch.models.base import Raw
 from pbsbatch.models.classical_colour import colour_planes
 
@@ -16,6 +17,11 @@ class OpenCVEngine:
 
     name = "opencv"
     precision = "uint8"
+
+    @property
+    def lanes(self) -> int:
+        """Return one for each core."""
+        return own_threads()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
         """Return "green" and "stain", each (B, H, W) uint8, for a batch (B, H, W, 3) of RGB pixels."""

@@ -81,6 +81,11 @@ class TorchEngine:
         else:
             torch.set_num_threads(own_threads() if threads is None else threads)  # of the whole process
 
+    @property
+    def lanes(self) -> int:
+        """Return 1 on the CPU, whose cores a single call uses already."""
+        return 0 if self.device.type == "cuda" else 1
+
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
         """Return what the model's network gives, float32, of a batch (B, H, W, 3)."""
         pixels = checked(pixels)

@@ -24,7 +24,7 @@ from distributed.scheduler import KilledWorker
 from pbsbatch import engines, models
 from pbsbatch.config import Config
 from pbsbatch.errors import OutputError, PbsbatchError, one_line
-from pbsbatch.pipeline import StripDone, Timings
+from pbsbatch.pipeline import StripDone, Timings, bound_by
 from pbsbatch.run import cluster, summary, tasks
 from pbsbatch.run.deidentify import deidentified
 from pbsbatch.run.discovery import Discovery, discover
@@ -232,7 +232,7 @@ class _Run:
                 strips, timings = value
                 self._add_stages(asdict(timings))
                 self.strips.setdefault(slide_id, []).extend(strips)
-                self.seconds[slide_id] += sum(asdict(timings).values())
+                self.seconds[slide_id] += sum(timings.busy().values())
                 self.state.processed(slide_id)
             case Commit():
                 result, timings = value
@@ -273,10 +273,9 @@ class _Run:
             if ref.id not in self.results:
                 self.results[ref.id] = SlideResult(ref.id, ref.name, ref.path, ref.sample, "pending")
         self._tell_progress(always=True)
-        stages = {name: round(value, 3) for name, value in asdict(self.stages).items()}
-        busiest = max(stages, key=lambda name: stages[name]) if any(stages.values()) else "nothing"
+        stages = {name: round(value, 3) for name, value in self.stages.busy().items()}
         rows = tuple(self.results[ref.id] for ref in self.found.slides)
-        return RunFinished(rows, seconds, self.stopped, self.interrupted, stages, busiest)
+        return RunFinished(rows, seconds, self.stopped, self.interrupted, stages, bound_by(self.stages))
 
 
 def _prepare(ref: SlideRef) -> tasks.Prepared:

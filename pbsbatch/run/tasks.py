@@ -20,7 +20,7 @@ from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError, U
 from pbsbatch.models.base import Calibration, Model, Survey
 from pbsbatch.models.scale import estimate_mpp
 from pbsbatch.models.survey import survey
-from pbsbatch.pipeline import Job, StripDone, Timings, process
+from pbsbatch.pipeline import Failed, Job, StripDone, Timings, process
 from pbsbatch.plan import BAND_PX, PREVIEW_PX, Needs, Plan, make_plan, work_scale
 from pbsbatch.run.events import SlideResult
 from pbsbatch.run.key import content_digest, resume_key
@@ -179,9 +179,11 @@ def _process(
     job = Job(slide, prepared.plan, prepared.calibration, strips, _store(bench, prepared))
     threshold = bench.config.score_threshold or 0.0
     done: list[StripDone] = []
-    for strip in process([job], bench.model, bench.engine, score_threshold=threshold, timings=timings):
-        report(strip)
-        done.append(strip)
+    for outcome in process([job], bench.model, bench.engine, score_threshold=threshold, timings=timings):
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        report(outcome)
+        done.append(outcome)
     return done
 
 

@@ -42,6 +42,7 @@ class FakeEngine:
 
     name = "fake"
     precision = "exact"
+    lanes = 2
 
     def __init__(self, classes: int = 3, stride: int = 4) -> None:
         self.classes, self.stride, self._open = classes, stride, True

@@ -54,6 +54,7 @@ class FakeOracleEngine:
 
     name = "fake-oracle"
     precision = "uint8"
+    lanes = 2
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
         return {"pixels": pixels}

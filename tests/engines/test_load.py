@@ -189,7 +189,8 @@ def test_a_network_that_failed_is_compiled_anew(folder: ModelFolder) -> None:
     engine = OpenVINOEngine(folder, "fp32", threads=1)
     pixels = tiles(2, (32, 48))
     before = engine(pixels)
-    engine._compiled[32, 48] = replace(engine._compiled[32, 48], requests=(Broken(),))  # type: ignore[arg-type]
+    engine._compiled[32, 48].idle.get()
+    engine._compiled[32, 48].idle.put(Broken())  # type: ignore[arg-type]
     with pytest.raises(EngineError, match=r"failed on a tile of \(32, 48\): out of memory\\nin a primitive"):
         engine(pixels)
     after = engine(pixels)
