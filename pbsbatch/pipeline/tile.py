@@ -36,9 +36,7 @@ def unread(tile: Tile, plan: Plan, error: str) -> Seen:
     return Seen(tile, Detections.empty(), failed_tile(tile, plan), error)
 
 
-def look_at(
-    found: Found, red: int, tile: Tile, plan: Plan, pixels: NDArray[np.uint8], score_threshold: float
-) -> Seen:
+def look_at(found: Found, red: int, tile: Tile, plan: Plan, pixels: NDArray[np.uint8], score_threshold: float) -> Seen:
     """Return the outcome of a tile that was read: its own cells and those near its border."""
     sure = found.scores >= score_threshold
     row = read_tile(pixels, found.boxes[sure], found.classes[sure], red, tile, plan)
