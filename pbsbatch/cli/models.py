@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from pbsbatch.cli.options import AsJson
 
 if TYPE_CHECKING:
     from pbsbatch.models.base import Model
+    from pbsbatch.models.classifier import CellClassifier
 
 __all__ = ["app"]
 
@@ -72,25 +74,70 @@ def detector(
     raise typer.Exit(train_detector(wish))
 
 
+@train_app.command(
+    epilog="Example: pbsbatch models train classifier --data pictures/ --format folder --mpp 0.14 --output my-types"
+)
+def classifier(
+    data: Annotated[Path, typer.Option(help="Folder that the data sets of the settings lie in.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints, metrics and the model.")],
+    *,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of settings. [default: the shipped classifier's]")
+    ] = None,
+    data_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="folder: DATA is one data set of single-cell pictures, a folder for each type, instead of those in "
+            "the settings.",
+        ),
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(min=0.02, max=2.0, help="µm per pixel of the pictures, with --format.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of the network on a CPU. 0: one per core but one, which cuts crops.")
+    ] = 0,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Train so long, instead of the settings' steps.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps.")] = None,
+) -> None:
+    """Teach a classifier of white cells from pictures of single cells, and write it as a model folder.
+
+    Folders are called as types or kinds of cells are (neutrophil, band_neutrophil, lymphocyte ...), or renamed in the
+    settings. Pictures of one cell or field are found and kept in one split. Ctrl-C saves and stops; the same command
+    with --resume goes on. Exit codes: 0 done; 2 wrong usage or data; 130 interrupted.
+    """
+    from pbsbatch.cli.train import Wish, train_classifier
+
+    wish = Wish(data, output, config, data_format, None, resume, device, threads, minutes, steps, mpp)
+    raise typer.Exit(train_classifier(wish))
+
+
 @app.command("list", epilog="Example: pbsbatch models list")
 def list_models(json: AsJson = False) -> None:
-    """List the models that come with the package."""
-    from pbsbatch.models.load import built_in, load
+    """List the models that come with the package: detectors find cells, classifiers name white cells."""
+    from pbsbatch.models.load import built_in, classifiers, find
 
-    rows = [{"name": name, **_facts(load(name))} for name in built_in()]
+    rows = [_facts(find(name)) for name in (*built_in(), *classifiers())]
     if json:
         _print_json(rows)
         return
     for row in rows:
-        print(f"{row['name']}  version {row['version']}  {', '.join(row['classes'])}  at {row['work_mpp']:g} µm/px")
+        found = row["classes"] if row["kind"] == "detector" else row["types"]
+        scale = row.get("work_mpp", row.get("crop_mpp"))
+        print(f"{row['name']}  {row['kind']}, version {row['version']}  {', '.join(found)}  at {scale:g} µm/px")
 
 
 @app.command(epilog="Example: pbsbatch models show my-model/model")
 def show(model: NameOrFolder, json: AsJson = False) -> None:
     """Show what a model finds, at which scale, what it was trained on and how good it was."""
-    from pbsbatch.models.load import load
+    from pbsbatch.models.load import find
 
-    facts = _facts(load(model))
+    facts = _facts(find(model))
     if json:
         _print_json(facts)
         return
@@ -98,12 +145,27 @@ def show(model: NameOrFolder, json: AsJson = False) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {_plain(value)}")
-    validation = metrics.get("validation")
-    if validation:
-        print(f"\nvalidation on {validation['fields']:,} fields, step {metrics['step']:,}")
+    for line in _metrics(metrics):
+        print(line)
+
+
+def _metrics(metrics: dict[str, Any]) -> Iterator[str]:
+    """Yield what a model's metrics say, as far as they are those of a training here."""
+    if "validation" in metrics:
+        validation = metrics["validation"]
+        yield f"\nvalidation on {validation['fields']:,} fields, step {metrics['step']:,}"
         for name, row in validation["classes"].items():
             figures = (f"{k} {row[k]:.4f}" for k in ("ap50", "ap", "f1", "count_error") if row[k] is not None)
-            print(f"  {name}: {', '.join(figures)}")
+            yield f"  {name}: {', '.join(figures)}"
+    if "hold_out" in metrics:
+        held = metrics["hold_out"]
+        yield (
+            f"\n{held['cells']:,} cells held out, step {metrics['step']:,}: accuracy {held['accuracy']:.4f}, "
+            f"calibration error {held['calibration_error']:.4f}"
+        )
+        for name, row in held["types"].items():
+            figures = (f"{k} {row[k]:.4f}" for k in ("precision", "recall") if row[k] is not None)
+            yield f"  {name}: {', '.join(figures)}"
 
 
 @app.command(epilog="Example: pbsbatch models check my-model/model")
@@ -112,30 +174,53 @@ def check(model: NameOrFolder) -> None:
     import numpy as np
 
     from pbsbatch.engines.load import load as load_engine
-    from pbsbatch.models.load import load
+    from pbsbatch.engines.load import load_classifier as load_classifier_engine
+    from pbsbatch.models.classifier import CellClassifier
+    from pbsbatch.models.load import find
 
-    loaded = load(model)
-    engine = load_engine(loaded)
+    loaded = find(model)
+    classifies = isinstance(loaded, CellClassifier)
+    side = loaded.folder.facts.crop_px if isinstance(loaded, CellClassifier) else 256
+    engine = load_classifier_engine(loaded) if isinstance(loaded, CellClassifier) else load_engine(loaded)
     try:
-        raw = engine(np.full((1, 256, 256, 3), 255, np.uint8))
+        raw = engine(np.full((1, side, side, 3), 255, np.uint8))
         wrong = [name for name, values in raw.items() if not np.isfinite(np.asarray(values, np.float64)).all()]
     finally:
         engine.close()
     if wrong:
         print(f"{model}: {', '.join(wrong)} are not finite on {engine.name} {engine.precision}")
         raise typer.Exit(1)
-    print(f"{model}: files are whole, runs on {engine.name} {engine.precision}")
+    what = "classifier" if classifies else "detector"
+    print(f"{model}: a {what}, files are whole, runs on {engine.name} {engine.precision}")
 
 
-def _facts(model: Model) -> dict[str, Any]:
+@app.command(epilog="Example: pbsbatch models export smear --output my-smear")
+def export(
+    model: NameOrFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write; it must not exist.")],
+) -> None:
+    """Write a model as a folder of your own: facts, ONNX in fp32 and int8, weights. Other runtimes read the ONNX."""
+    from pbsbatch.models.load import export_folder
+
+    files = export_folder(model, output)
+    print(f"{output}: {', '.join(files)}")
+
+
+def _facts(model: Model | CellClassifier) -> dict[str, Any]:
     """Return what is known of a model: its folder's facts, or its spec where it has no folder."""
     from dataclasses import asdict
 
+    from pbsbatch.models.classifier import CellClassifier
     from pbsbatch.models.dense import DenseModel
+    from pbsbatch.models.taxonomy import TYPES
 
-    if not isinstance(model, DenseModel):
-        return asdict(model.spec)
-    return {**asdict(model.folder.facts), "digest": model.folder.digest}
+    if isinstance(model, CellClassifier):
+        facts = asdict(model.folder.facts)
+        about = {"name": facts.pop("name"), "kind": "classifier", "version": facts.pop("version")}
+        return {**about, "types": TYPES, **facts, "digest": model.folder.digest}
+    facts = asdict(model.folder.facts) if isinstance(model, DenseModel) else asdict(model.spec)
+    digest = model.folder.digest if isinstance(model, DenseModel) else model.spec.digest
+    return {"name": facts.pop("name"), "kind": "detector", **facts, "digest": digest}
 
 
 def _plain(value: object) -> str:

@@ -12,14 +12,17 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pbsbatch.cli.console import some
 from pbsbatch.disk import make_folder, output_errors
 from pbsbatch.errors import UsageError
 from pbsbatch.train.settings import FORMATS, Settings, read_settings
 
-__all__ = ["Wish", "train_detector"]
+if TYPE_CHECKING:
+    from pbsbatch.train.classifier.settings import Settings as ClassifierSettings
+
+__all__ = ["Wish", "train_classifier", "train_detector"]
 
 NEEDED = ("torch", "safetensors", "matplotlib", "onnx")
 INTERRUPTED = 130
@@ -39,13 +42,14 @@ class Wish:
     threads: int
     minutes: float | None
     steps: int | None
+    mpp: float | None = None  # of pictures in class folders
 
 
 def train_detector(wish: Wish) -> int:
     """Train and finish; return the exit code."""
     settings = _settings(wish)
     _need()
-    from pbsbatch.cli.train_view import View
+    from pbsbatch.cli.train_view import DetectorView
     from pbsbatch.train.detector import Data, Judged, begin, teach
     from pbsbatch.train.fields import load_training, load_validation
     from pbsbatch.train.finish import calibration_tiles, finish
@@ -57,7 +61,7 @@ def train_detector(wish: Wish) -> int:
     with output_errors(wish.output):
         make_folder(wish.output)
     run = begin(settings, wish.output, device, resume=wish.resume, weights=wish.weights)
-    with View(settings) as view:
+    with DetectorView(settings.steps, settings.minutes) as view:
         view.say("reading fields")
         start = time.monotonic()
         fields, weights = load_training(settings, wish.data)
@@ -82,27 +86,85 @@ def train_detector(wish: Wish) -> int:
     return 0
 
 
-def _settings(wish: Wish) -> Settings:
-    """Return the settings with what the command line says put over them."""
+def train_classifier(wish: Wish) -> int:
+    """Train a classifier and finish; return the exit code."""
+    _need()
+    settings = _classifier_settings(wish)
+    from pbsbatch.cli.classifier_view import ClassifierView
+    from pbsbatch.train.classifier.loop import Event, Judged
+    from pbsbatch.train.classifier.train import train
+    from pbsbatch.train.finish import MODEL
+    from pbsbatch.train.machine import choose_device
+    from pbsbatch.train.metrics import METRICS
+    from pbsbatch.train.plot import PLOT, plot
+
+    device = choose_device(wish.device, wish.threads)
+
+    def show(event: Event) -> None:
+        view.on_event(event)
+        if isinstance(event, Judged):
+            plot(wish.output / METRICS, wish.output / PLOT)
+
+    with ClassifierView(settings.steps, settings.minutes) as view, _stopped_by_signals() as stopped:
+        done = train(
+            settings, wish.data, wish.output, device, resume=wish.resume, on_event=show, stop=stopped, say=view.say
+        )
+    if done is None:
+        view.say("stopped: go on with the same command and --resume")
+        return INTERRUPTED
+    view.show_end(done, wish.output / MODEL, wish.output)
+    return 0
+
+
+def _classifier_settings(wish: Wish) -> ClassifierSettings:
+    """Return a classifier's settings with what the command line says put over them."""
+    from pbsbatch.train.classifier.settings import read_settings as read
+
+    over = _course(wish)
+    if wish.format is not None:
+        if wish.format != "folder":
+            raise UsageError(f"--format must be folder, not {wish.format!r}")
+        if wish.mpp is None:
+            raise UsageError("--format folder needs --mpp, the um per pixel of the pictures")
+        over["pictures"] = [{"path": ".", "mpp": wish.mpp, "name": wish.data.resolve().name}]
+    elif wish.mpp is not None:
+        raise UsageError("--mpp goes with --format folder; else the settings give it for each data set")
+    with _config(wish, "classifier.toml") as path:
+        return read(path, over)
+
+
+@contextmanager
+def _config(wish: Wish, shipped: str) -> Iterator[Path]:
+    """Yield the file of settings: the one given, or the one that comes with the package."""
+    if wish.config is not None:
+        yield wish.config
+        return
+    with resources.as_file(resources.files("pbsbatch.train") / "configs") as folder:
+        yield folder / shipped
+
+
+def _course(wish: Wish) -> dict[str, Any]:
+    """Return what the command line says of how long to train."""
     if wish.minutes is not None and wish.steps is not None:
         raise UsageError("--minutes and --steps exclude each other")
     if not wish.data.is_dir():
         raise UsageError("no such folder", path=wish.data, cure="Give the folder of the data sets with --data")
-    over: dict[str, Any] = {}
+    if wish.minutes is not None:
+        return {"minutes": wish.minutes}
+    return {} if wish.steps is None else {"steps": wish.steps, "minutes": 0.0}
+
+
+def _settings(wish: Wish) -> Settings:
+    """Return a detector's settings with what the command line says put over them."""
+    over = _course(wish)
     if wish.format is not None:
         if wish.format not in FORMATS:
             raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {wish.format!r}")
         name = wish.data.resolve().name
         sets = {s: {"path": ".", "format": wish.format, "split": s, "name": name} for s in ("train", "val")}
         over |= {"data": [sets["train"]], "validation": [sets["val"]]}
-    if wish.minutes is not None:
-        over["minutes"] = wish.minutes
-    if wish.steps is not None:
-        over |= {"steps": wish.steps, "minutes": 0.0}
-    if wish.config is not None:
-        return read_settings(wish.config, over)
-    with resources.as_file(resources.files("pbsbatch.train") / "configs") as folder:
-        return read_settings(folder / "detector.toml", over)
+    with _config(wish, "detector.toml") as path:
+        return read_settings(path, over)
 
 
 def _need() -> None:

@@ -25,9 +25,9 @@ _REACH = 0.6
 class ClassifierSize:
     """What decides the cost: side of the crop, channels at strides 2, 4, 8, 16; blocks at 4, 8, 16."""
 
-    crop_px: int = 128
-    channels: tuple[int, int, int, int] = (24, 48, 80, 128)
-    blocks: tuple[int, int, int] = (1, 2, 2)
+    crop_px: int = 96
+    channels: tuple[int, int, int, int] = (16, 40, 72, 112)
+    blocks: tuple[int, int, int] = (1, 1, 2)
 
     def __post_init__(self) -> None:
         if self.crop_px < STRIDE or self.crop_px % STRIDE:

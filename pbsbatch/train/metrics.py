@@ -13,35 +13,35 @@ from typing import Any
 
 from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.errors import UsageError
-from pbsbatch.train.detector import Event, Judged, Taught
 
-__all__ = ["METRICS", "Metrics", "read_metrics"]
+__all__ = ["CLASSIFIER_MEANS", "METRICS", "Metrics", "read_metrics"]
 
 METRICS = "metrics.jsonl"
 EVERY = 50
 """Steps that one line stands for."""
-MEANS = ("total", "score", "box", "outline")
+MEANS, CLASSIFIER_MEANS = ("total", "score", "box", "outline"), ("total",)
+"""The losses of a detector and of a classifier."""
 
 
 class Metrics:
     """Write events to a file as they come."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        """Go on after `step`; 0 begins anew."""
-        self.path = path
+    def __init__(self, path: Path, step: int, means: tuple[str, ...] = MEANS) -> None:
+        """Go on after `step`; 0 begins anew. The losses in `means` are averaged over the steps of a line."""
+        self.path, self.means = path, means
         kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
         with output_errors(path):
             write_atomic(path, [_line(row) for row in kept])
-        self.losses: list[Taught] = []
+        self.losses: list[Any] = []
 
-    def on_event(self, event: Event) -> None:
-        """Take note of one event."""
-        if isinstance(event, Judged):
+    def on_event(self, event: Any) -> None:
+        """Take note of one event: a dataclass, of a judgement if it has a report, else of a step."""
+        if hasattr(event, "report"):
             self._write({"kind": "judged", **asdict(event)})
             return
         self.losses.append(event)
         if event.step % EVERY == 0:
-            self._write({"kind": "taught", **_summed(self.losses)})
+            self._write({"kind": "taught", **_summed(self.losses, self.means)})
             self.losses.clear()
 
     def _write(self, row: dict[str, Any]) -> None:
@@ -58,9 +58,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         raise UsageError(f"it holds a line that is no JSON: {error}", path=path, cure="Remove it") from error
 
 
-def _summed(events: list[Taught]) -> dict[str, Any]:
+def _summed(events: list[Any], losses: tuple[str, ...]) -> dict[str, Any]:
     """Return the mean losses of some steps, and where the last one stands."""
-    means = {name: sum(getattr(e, name) for e in events) / len(events) for name in MEANS}
+    means = {name: sum(getattr(e, name) for e in events) / len(events) for name in losses}
     return {**asdict(events[-1]), "images": sum(e.images for e in events), **means}
 
 

@@ -26,9 +26,10 @@ def plot(metrics: Path, picture: Path) -> None:
     FigureCanvasAgg(figure)
     losses, accuracy = figure.subplots(1, 2)
     for name in MEANS:
-        losses.plot([r["step"] for r in taught], [r[name] for r in taught], label=name)
+        if taught and name in taught[0]:
+            losses.plot([r["step"] for r in taught], [r[name] for r in taught], label=name)
     losses.set(title="Loss", xlabel="step", yscale="log")
-    _accuracy(accuracy, judged)
+    (_of_types if judged and "types" in judged[0]["report"] else _accuracy)(accuracy, judged)
     for axes in (losses, accuracy):
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
@@ -48,3 +49,14 @@ def _accuracy(axes: Any, judged: list[dict[str, Any]]) -> None:
     axes.plot(steps, [r["map"] for r in reports], "k--", marker=".", label="mAP50-95")
     late = [r["map"] for r in reports[len(reports) // 4 :]]  # the first steep rise would hide the rest
     axes.set(title="Validation", xlabel="step", ylim=(max(0.0, min(late, default=0.0) - 0.05), 1))
+
+
+def _of_types(axes: Any, judged: list[dict[str, Any]]) -> None:
+    """Draw a classifier's recall of each type."""
+    steps = [r["step"] for r in judged]
+    reports = [r["report"] for r in judged]
+    for name in reports[-1]["types"]:
+        axes.plot(steps, [r["types"][name]["recall"] for r in reports], alpha=0.6, linewidth=1, label=name)
+    axes.plot(steps, [r["accuracy"] for r in reports], "k-", marker=".", label="accuracy")
+    late = [r["accuracy"] for r in reports[len(reports) // 4 :]]
+    axes.set(title="Calibration split: recall", xlabel="step", ylim=(max(0.0, min(late) - 0.15), 1))

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from pbsbatch.cli.models import app
 from pbsbatch.errors import ModelError, PbsbatchError, UsageError
+from tests.train.classifier.tiny import SETTINGS as CELLS
+from tests.train.classifier.tiny import write_cells
 from tests.train.tiny import SETTINGS, write_set
 
 PROGRAM = (
@@ -40,9 +42,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("command", [["train", "detector"], ["list"], ["show"], ["check"]])
-def test_every_commands_help_has_an_example(command: list[str]) -> None:
-    assert f"pbsbatch models {' '.join(command)}" in " ".join(models(*command, "--help").split())
+@pytest.mark.parametrize("command", ["train detector", "train classifier", "list", "show", "check", "export"])
+def test_every_commands_help_has_an_example(command: str) -> None:
+    assert f"pbsbatch models {command}" in " ".join(models(*command.split(), "--help").split())
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -91,9 +93,45 @@ def test_what_is_wrong_is_said(root: Path, tmp_path: Path, arguments: list[str],
         models("train", "detector", "-o", tmp_path / "out", *base, *arguments)
 
 
+def test_a_classifier_is_taught_shown_checked_and_exported(tmp_path: Path) -> None:
+    root = write_cells(tmp_path / "data")
+    (tmp_path / "tiny.toml").write_text(CELLS)
+    output, copy = tmp_path / "out", tmp_path / "copy"
+    command = ["train", "classifier", "--data", root, "--config", tmp_path / "tiny.toml", "-o", output]
+    told = models(*command, "--device", "cpu", "--steps", 6)
+    assert "held out: accuracy" in told and "unsure" in told and str(output / "model") in told
+    assert {p.name for p in output.iterdir()} == {
+        "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "training.png", "model",
+    }  # fmt: skip
+    shown = json.loads(models("show", output / "model", "--json"))
+    assert (shown["kind"], shown["name"], shown["crop_px"]) == ("classifier", "tiny", 32)
+    assert "cells held out, step 6: accuracy" in models("show", output / "model")
+    assert "a classifier, files are whole, runs on openvino" in models("check", output / "model")
+    assert "model.json, model.onnx, weights.safetensors" in models("export", output / "model", "-o", copy)
+    assert json.loads(models("show", copy, "--json")) == shown
+    with pytest.raises(ModelError, match="something stands there already"):
+        models("export", output / "model", "-o", copy)
+    with pytest.raises(ModelError, match="no network that could be exported"):
+        models("export", "classical", "-o", tmp_path / "classical")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "yolo"], "--format must be folder, not 'yolo'"),
+        (["--format", "folder"], "--format folder needs --mpp"),
+        (["--mpp", "0.2"], "--mpp goes with --format folder"),
+        (["--minutes", "1", "--steps", "1"], "exclude each other"),
+    ],
+)
+def test_what_is_wrong_with_pictures_is_said(root: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        models("train", "classifier", "-o", tmp_path / "out", "--data", root, *arguments)
+
+
 def test_list_names_what_is_shipped() -> None:
     assert "classical" in models("list")
-    assert {"name", "version", "work_mpp"} <= set(json.loads(models("list", "--json"))[0])
+    assert {"name", "kind", "version", "work_mpp"} <= set(json.loads(models("list", "--json"))[0])
 
 
 def test_help_starts_nothing_heavy() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -20,7 +20,7 @@ from pbsbatch.train.classifier.looks import Look, drawn_look, look_of, redressed
 from pbsbatch.train.classifier.pictures import Cell
 from pbsbatch.train.stain import restain, worsen
 
-__all__ = ["Cutter", "plain"]
+__all__ = ["Cutter", "eased", "plain"]
 
 Image = NDArray[np.uint8]
 
@@ -36,7 +36,19 @@ NOTHING = 0.3
 DRESSED = 0.85
 """Share of crops that take on colours of another laboratory."""
 BLURRED, BLUR_UM = 0.6, 0.55
-"""Share of crops that are seen through a softer lens, and the most of its blur: that of a field camera out of focus."""
+"""Share of crops that are seen through a softer lens, and the most of its blur: other laboratories' cells are three
+to four times as soft as those of the analyser that the pictures are from."""
+
+
+def eased(cells: Sequence[Cell], mpp: float) -> list[Cell]:
+    """Return cells with no more pixels than crops of a scale need: those left out would come back as noise."""
+    return [cell if cell.mpp * ZOOM >= mpp else _coarser(cell, cell.mpp * ZOOM / mpp) for cell in cells]
+
+
+def _coarser(cell: Cell, zoom: float) -> Cell:
+    height, width = (max(1, round(length * zoom)) for length in cell.pixels.shape[:2])
+    pixels = np.asarray(cv2.resize(cell.pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return replace(cell, pixels=pixels, mpp=cell.mpp / zoom)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ __all__ = ["Look", "drawn_look", "look_of", "redressed"]
 Image = NDArray[np.uint8]
 F64 = NDArray[np.float64]
 
-GLASS = np.array([(0.0, 0.35), (0.05, 0.42), (0.08, 0.55)])
-"""Densities of glass that are drawn, by channel: those of unlabelled fields of three laboratories and a margin."""
+GLASS, GLASS_MORE = (0.0, 0.35), np.array([(-0.05, 0.05), (-0.1, 0.16), (-0.08, 0.28)])
+"""Density of glass that is drawn, and how much more it is in each channel: those of unlabelled fields of three
+laboratories (grey, peach and rose) and a margin, as are all bounds here."""
 RED_GREEN, NUCLEUS_GREEN = (0.18, 0.5), (0.55, 2.7)
 """Densities in green above glass."""
 RED_SHARE = np.array([(0.35, 0.85), (1.0, 1.0), (0.3, 0.85)])
@@ -76,7 +77,8 @@ def drawn_look(rng: np.random.Generator) -> Look:
     """Draw the look of a laboratory."""
     red = rng.uniform(*RED_GREEN)
     nucleus = rng.uniform(*np.log((max(NUCLEUS_GREEN[0], LEAST_CONTRAST * red), NUCLEUS_GREEN[1])))
-    return Look(rng.uniform(*GLASS.T), red * rng.uniform(*RED_SHARE.T), np.exp(nucleus) * rng.uniform(*NUCLEUS_SHARE.T))
+    glass = np.maximum(0.0, rng.uniform(*GLASS) + rng.uniform(*GLASS_MORE.T))
+    return Look(glass, red * rng.uniform(*RED_SHARE.T), np.exp(nucleus) * rng.uniform(*NUCLEUS_SHARE.T))
 
 
 def redressed(pixels: Image, was: Look, becomes: Look) -> Image:

@@ -23,7 +23,7 @@ from pbsbatch.nets.classifier import ClassifierNet
 from pbsbatch.train.batches import normalised
 from pbsbatch.train.checkpoint import load_run, load_weights, save_run, save_weights
 from pbsbatch.train.classifier.batches import Batch, batches
-from pbsbatch.train.classifier.crops import Cutter
+from pbsbatch.train.classifier.crops import Cutter, eased
 from pbsbatch.train.classifier.judge import Report, judge
 from pbsbatch.train.classifier.look import crops_of, look
 from pbsbatch.train.classifier.loss import label_loss
@@ -38,7 +38,7 @@ from pbsbatch.train.detector import (
 from pbsbatch.train.ema import Ema
 from pbsbatch.train.steps import optimiser, rate_of, refuse_other
 
-__all__ = ["Event", "Judged", "Run", "Taught", "begin", "teach"]
+__all__ = ["Event", "Judged", "Run", "Taught", "begin", "cutter_of", "teach"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,7 @@ def teach(
 ) -> Iterator[Event]:
     """Teach until the run is done or `stop` says so after a step; save now and then, and at the end."""
     settings = run.settings
-    cutter = Cutter(
-        train.cells, train.weights(settings.balance), settings.crop_px, settings.crop_mpp, settings.strength
-    )
+    cutter = cutter_of(settings, train)
     feed = batches(cutter, train.kinds, settings.seed, settings.batch, first=run.step, loaders=settings.loaders)
     saved, before = time.monotonic(), run.seconds
     run.started = time.monotonic()
@@ -131,6 +129,12 @@ def teach(
         saved = time.monotonic()
     if run.step:
         save(run, output)
+
+
+def cutter_of(settings: Settings, train: Split) -> Cutter:
+    """Return what makes the crops that a run is taught on."""
+    cells = eased(train.cells, settings.crop_mpp)
+    return Cutter(cells, train.weights(settings.balance), settings.crop_px, settings.crop_mpp, settings.strength)
 
 
 def save(run: Run, output: Path) -> None:

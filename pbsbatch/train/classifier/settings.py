@@ -40,8 +40,8 @@ class Pictures:
 class Network:
     """What decides the cost of the network; see nets.classifier.ClassifierSize."""
 
-    channels: tuple[int, int, int, int] = within(1, 1024, (24, 48, 80, 128))
-    blocks: tuple[int, int, int] = within(0, 64, (1, 2, 2))
+    channels: tuple[int, int, int, int] = within(1, 1024, (16, 40, 72, 112))
+    blocks: tuple[int, int, int] = within(0, 64, (1, 1, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Settings:
     name: str = "classifier"
     version: str = "1"
     licence: str = "Apache-2.0"
-    crop_mpp: float = within(0.05, 1.0, 0.2)
-    crop_px: int = within(STRIDE, 1024, 128)
+    crop_mpp: float = within(0.05, 1.0, 0.25)
+    crop_px: int = within(STRIDE, 1024, 96)
     seed: int = within(0, 2**31, 1)
     steps: int = within(1, 10**8, 8000)
     minutes: float = within(0.0, 1e5, 0.0)  # 0: as many steps as said; else as long as said
@@ -68,8 +68,9 @@ class Settings:
     dropout: float = within(0.0, 0.9, 0.2)
     balance: float = within(0.0, 1.0, 0.5)  # a kind is drawn less often by its number to this power
     precision: str = one_of(("bf16", "fp32"), "bf16")
-    strength: float = within(0.0, 5.0, 2.0)  # of stain changes, at most
+    strength: float = within(0.0, 1.0, 1.0)  # how far crops go towards another laboratory's colours, at most
     validate_every: int = within(1, 10**8, 1000)  # steps
+    int8_crops: int = within(0, 10_000, 0)  # that an int8 network is calibrated on; 0: there is none
     loaders: int = within(0, 256, 1)  # processes that make crops
     network: Network = Network()
 

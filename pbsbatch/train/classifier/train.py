@@ -1,60 +1,71 @@
-"""A classifier's training from pictures to files: what a command calls.
+"""A classifier's training from pictures to a model folder: what a command calls.
 
 Law: the same settings and pictures give the same files, with or without a break.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
-from pbsbatch.disk import make_folder, output_errors, write_atomic
-from pbsbatch.nets.export import export_weights
+from pbsbatch.disk import make_folder, output_errors, remove_tree
+from pbsbatch.models.classifier_facts import ClassifierFacts
+from pbsbatch.models.folder import write_classifier
+from pbsbatch.models.taxonomy import KINDS
+from pbsbatch.nets.export import export_weights, quantise_onnx
+from pbsbatch.train.batches import MEAN, STD
 from pbsbatch.train.classifier.duplicates import Groups
-from pbsbatch.train.classifier.export import export_classifier
+from pbsbatch.train.classifier.export import calibrated_net, export_classifier
 from pbsbatch.train.classifier.finish import Finished, finish
-from pbsbatch.train.classifier.loop import Event, begin, teach
-from pbsbatch.train.classifier.metrics import ClassifierMetrics
-from pbsbatch.train.classifier.pictures import load
+from pbsbatch.train.classifier.loop import Event, begin, cutter_of, teach
+from pbsbatch.train.classifier.pictures import Split, load
 from pbsbatch.train.classifier.settings import Settings
-from pbsbatch.train.metrics import METRICS
+from pbsbatch.train.finish import MODEL
+from pbsbatch.train.metrics import CLASSIFIER_MEANS, METRICS, Metrics
 
-__all__ = ["ONNX", "REPORT", "WEIGHTS", "train"]
-
-ONNX, WEIGHTS, REPORT = "model.onnx", "weights.safetensors", "report.json"
+__all__ = ["train"]
 
 
 def train(
     settings: Settings, data: Path, output: Path, device: torch.device, *, resume: bool = False,
     on_event: Callable[[Event], None] = lambda event: None, stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Finished | None:  # fmt: skip
-    """Teach, calibrate, judge and write; None if it was stopped before the end."""
+    """Teach, calibrate, judge and write the folder; None if it was stopped before the end."""
     with output_errors(output):
         make_folder(output)
     run = begin(settings, output, device, resume=resume)
+    say("reading pictures and finding those that show one cell or field")
     splits, groups = load(settings, data)
-    metrics = ClassifierMetrics(output / METRICS, run.step)
+    say(", ".join(f"{len(split.cells):,} for {name}" for name, split in splits.items()))
+    metrics = Metrics(output / METRICS, run.step, CLASSIFIER_MEANS)
     for event in teach(run, splits["train"], splits["calibration"], output, lambda _: stop()):
         metrics.on_event(event)
         on_event(event)
     if run.share < 1:
         return None
+    say("finishing the model")
     done = finish(settings, output, splits, device)
-    _write(settings, output, done, groups)
+    _write(settings, output, done, splits, groups)
     return done
 
 
-def _write(settings: Settings, output: Path, done: Finished, groups: Groups) -> None:
-    """Write the network for engines, its weights, and what is known of it."""
-    facts = {
-        "name": settings.name, "version": settings.version, "licence": settings.licence,
-        "crop_mpp": settings.crop_mpp, "crop_px": settings.crop_px, "settings": settings.table(),
-        "pictures": groups.summary(), **done.metrics(),
-    }  # fmt: skip
-    with output_errors(output):
-        write_atomic(output / ONNX, [export_classifier(done.net, done.calibrated)])
-        write_atomic(output / WEIGHTS, [export_weights(done.net)])
-        write_atomic(output / REPORT, [json.dumps(facts, indent=1, allow_nan=False).encode()])
+def _write(settings: Settings, output: Path, done: Finished, splits: Mapping[str, Split], groups: Groups) -> None:
+    """Write the model's folder; one that an earlier end of this run wrote is replaced."""
+    facts = ClassifierFacts(
+        name=settings.name, version=settings.version, kinds=KINDS, crop_mpp=settings.crop_mpp,
+        crop_px=settings.crop_px, channels=settings.network.channels, blocks=settings.network.blocks, mean=MEAN,
+        std=STD, sure_from=done.calibrated.sure_from, strange_from=done.calibrated.strange_from,
+        licence=settings.licence, training_data=tuple((p.name or p.path, p.licence) for p in settings.pictures),
+        metrics={**done.metrics(), "pictures": groups.summary()},
+    )  # fmt: skip
+    onnx = export_classifier(done.net, done.calibrated)
+    cutter = cutter_of(settings, splits["train"])
+    crops = [cutter.cut(settings.seed + 1, number)[0] for number in range(settings.int8_crops)]
+    remove_tree(output / MODEL)
+    write_classifier(
+        output / MODEL, facts, onnx=onnx, weights=export_weights(calibrated_net(done.net, done.calibrated)),
+        int8=quantise_onnx(onnx, crops) if crops else None,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbsbatch.train.classifier.crops import JITTER_UM, ZOOM, Cutter, plain
+from pbsbatch.train.classifier.crops import JITTER_UM, ZOOM, Cutter, eased, plain
 from pbsbatch.train.classifier.pictures import Cell
 from tests.train.classifier.tiny import picture
 
@@ -65,6 +65,15 @@ def test_a_number_is_a_crop(seed: int, number: int) -> None:
     assert which == again and a.shape == (32, 32, 3) and a.dtype == np.uint8
     other, _ = cutter.cut(seed, number + 1)
     assert (other != a).any()
+
+
+def test_cells_keep_no_more_pixels_than_crops_need() -> None:
+    fine, coarse = dot(40, 0.1, 300), dot(10, 0.22, 90)
+    (small, kept) = eased([fine, coarse], 0.25)
+    assert kept is coarse
+    assert small.mpp == pytest.approx(0.25 / ZOOM) and small.pixels.shape == (150, 150, 3)
+    x, y, r = seen(small.pixels)
+    assert abs(x) < 1 and abs(y) < 1 and r * small.mpp == pytest.approx(4.0, rel=0.03)
 
 
 def test_cells_are_drawn_as_their_weights_say() -> None:

@@ -6,21 +6,23 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
 
+from pbsbatch.engines.load import load_classifier
 from pbsbatch.errors import UsageError
-from pbsbatch.models.taxonomy import KINDS, TYPES, chances_of, kinds_of, name_cells
+from pbsbatch.models.classifier import CellClassifier
+from pbsbatch.models.folder import read_classifier
+from pbsbatch.models.taxonomy import KINDS, TYPES, chances_of, kinds_of, of_types
 from pbsbatch.train.classifier import finish as module
 from pbsbatch.train.classifier.finish import calibrate, finish, temperature_of
 from pbsbatch.train.classifier.look import crops_of
 from pbsbatch.train.classifier.outliers import OUTLIERS, outliers
 from pbsbatch.train.classifier.strange import learn
-from pbsbatch.train.classifier.train import ONNX, REPORT, WEIGHTS, train
+from pbsbatch.train.classifier.train import train
+from pbsbatch.train.finish import MODEL
 from tests.train.classifier.tiny import splits, tiny_settings, trained, write_cells
 
 FIRST = np.array([kinds_of(each)[0] for each in TYPES])
@@ -83,18 +85,23 @@ def test_a_whole_training_stops_goes_on_and_ends_in_files(tmp_path: Path, monkey
         train(settings, root, output, cpu, stop=lambda: len(steps) == 2, on_event=lambda e: steps.append(e.step))
         is None
     )
-    assert not (output / ONNX).exists()
+    assert not (output / MODEL).exists()
     done = train(settings, root, output, cpu, resume=True)
     assert done is not None
-    facts = json.loads((output / REPORT).read_text())
-    assert facts["pictures"]["pictures"] == 96 and facts["hold_out"]["accuracy"] == done.report.accuracy
-    session = onnxruntime.InferenceSession((output / ONNX).read_bytes())
+    folder = read_classifier(output / MODEL)
+    facts = folder.facts
+    assert facts.metrics["pictures"]["pictures"] == 96
+    assert facts.metrics["hold_out"]["accuracy"] == done.report.accuracy
+    assert facts.training_data == (("cells", "CC0"),) and facts.crop_px == settings.crop_px
+    classifier = CellClassifier(folder)
     crops = np.stack(crops_of(settings, splits(root)["hold-out"].cells))
-    logits, strange = session.run(["logits", "strangeness"], {"pixels": crops})
-    named = name_cells(chances_of(logits), strange, sure_from=facts["sure_from"], strange_from=facts["strange_from"])
-    assert np.mean(named.types == splits(root)["hold-out"].types) == pytest.approx(done.report.accuracy, abs=0.06)
-    with safe_open(output / WEIGHTS, "np") as file:
-        assert "kinds.weight" in file.keys()  # noqa: SIM118 - it is no mapping
+    for asked in ("openvino", "torch"):
+        engine = load_classifier(classifier, asked, precision="fp32", threads=1)
+        raw = engine(crops)
+        types = of_types(chances_of(np.asarray(raw["logits"], np.float64))).argmax(1)
+        assert np.mean(types == splits(root)["hold-out"].types) == pytest.approx(done.report.accuracy, abs=0.06)
+        assert len(classifier.names(raw)[0]) == len(crops)
+        engine.close()
 
 
 def test_a_run_ends_in_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,9 @@ import torch
 from pbsbatch.errors import UsageError
 from pbsbatch.train.checkpoint import load_weights
 from pbsbatch.train.classifier.loop import Judged, Taught, begin, teach
-from pbsbatch.train.classifier.metrics import ClassifierMetrics
 from pbsbatch.train.classifier.pictures import Split
 from pbsbatch.train.detector import BEST, CHECKPOINT, TrainingError
-from pbsbatch.train.metrics import METRICS, read_metrics
+from pbsbatch.train.metrics import CLASSIFIER_MEANS, METRICS, Metrics, read_metrics
 from tests.train.classifier.tiny import splits, tiny_settings, trained, write_cells
 
 Parts = dict[str, Split]
@@ -73,7 +72,7 @@ def test_metrics_of_a_run_with_a_break_are_those_without(parts: Parts, tmp_path:
         (output := tmp_path / folder).mkdir()
         for until in stops:
             run = begin(settings, output, torch.device("cpu"), resume=until != stops[0])
-            metrics = ClassifierMetrics(output / METRICS, run.step)
+            metrics = Metrics(output / METRICS, run.step, CLASSIFIER_MEANS)
             for event in teach(run, parts["train"], parts["calibration"], output, lambda r, u=until: r.step >= u):  # type: ignore[misc]
                 metrics.on_event(event)
         rows.append(read_metrics(output / METRICS))
