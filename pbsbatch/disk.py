@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pbsbatch.errors import OutputError
 
-__all__ = ["make_folder", "output_errors", "remove_tree", "sync_files", "unique", "write_atomic"]
+__all__ = ["file_sha256", "make_folder", "output_errors", "remove_tree", "sync_files", "unique", "write_atomic"]
 
 _WORTH_SYNCING = 1 << 20
+_PIECE = 1 << 20
 _CURES = {
     errno.ENOSPC: "The disk is full. Make room and run again: what is done is kept",
     errno.EDQUOT: "The disk quota is used up. Make room and run again: what is done is kept",
@@ -77,6 +79,17 @@ def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bo
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def file_sha256(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    """Return the hex digest of a file, read in pieces; on_bytes hears how long each was."""
+    digest = hashlib.sha256()
+    view = memoryview(bytearray(_PIECE))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(view):
+            digest.update(view[:size])
+            on_bytes(size)
+    return digest.hexdigest()
 
 
 def sync_files(path: Path) -> None:

@@ -32,7 +32,7 @@ def test_help_names_the_commands_and_how_to_start() -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("command", [["run"], ["plan"], ["inspect"], ["data", "synth"]])
+@pytest.mark.parametrize("command", [["run"], ["plan"], ["inspect"], ["verify"], ["data", "synth"]])
 def test_every_commands_help_has_an_example(command: list[str]) -> None:
     done = pbsbatch(*command, "--help")
     assert done.returncode == 0
@@ -61,6 +61,8 @@ def test_help_starts_nothing_heavy() -> None:
         (["run", "--input", ".", "--config", "none.toml"], "none.toml"),
         (["plan", "--input", "nowhere"], "nowhere"),
         (["inspect", "nowhere.svs"], "nowhere.svs"),
+        (["verify", "nowhere"], "not a folder of results"),
+        (["run", "--input", ".", "--key-file", "k"], "--deidentify"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_touches_nothing(tmp_path: Path, arguments: list[str], said: str) -> None:

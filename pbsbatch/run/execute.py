@@ -26,6 +26,7 @@ from pbsbatch.config import Config
 from pbsbatch.errors import OutputError, PbsbatchError, one_line
 from pbsbatch.pipeline import StripDone, Timings, bound_by
 from pbsbatch.run import cluster, summary, tasks
+from pbsbatch.run.audit import audited
 from pbsbatch.run.deidentify import deidentified
 from pbsbatch.run.discovery import Discovery, discover
 from pbsbatch.run.events import (
@@ -69,7 +70,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
     key = _key(config)
     check_ours(config.output, config.inputs, fresh=config.fresh, key=key)
-    with locked(config.output, key) as token:
+    with locked(config.output, key) as token, contextlib.ExitStack() as stack:
         claim(config.output, config.inputs, key)
         removed = start_over(config.output) if config.fresh else []
         on_event = logged(config.output / "run.log", kept_in_file(config.output / MARKER, on_event, host_name(key)))
@@ -77,6 +78,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
             found, scrubber, known = deidentified(found, key, config.inputs, config.output)
             record_names(key, known)
             on_event = scrubber.listening(on_event)
+        on_event = stack.enter_context(audited(config.output, with_paths=key is None)).listening(on_event)
         notes = list(found.warnings)
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")

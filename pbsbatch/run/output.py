@@ -17,6 +17,7 @@ from typing import Any
 from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
 from pbsbatch.run.keyfile import Key
+from pbsbatch.store.seal import seal_path
 
 __all__ = ["MARKER", "check_ours", "claim", "free_bytes", "host_name", "is_deidentified", "locked", "start_over"]
 
@@ -143,7 +144,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-OUR_FILES = ("summary.csv", "failures.csv", "run.json", "run.log")
+OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log")
 
 
 def start_over(out: Path) -> list[str]:
@@ -154,7 +155,8 @@ def start_over(out: Path) -> list[str]:
     if notes.is_dir() and not notes.is_symlink():
         ours += [path for path in sorted(notes.iterdir()) if path.name not in ("lock", "inputs.json")]
     if stores.is_dir() and not stores.is_symlink():
-        ours += [stores / ".work", *(path for path in sorted(stores.glob("*.zarr")) if _is_our_store(path))]
+        found = [path for path in sorted(stores.glob("*.zarr")) if _is_our_store(path)]
+        ours += [stores / ".work", *found, *(seal_path(out, path.stem) for path in found)]
     removed: list[str] = []
     with output_errors(out):
         for path in ours:

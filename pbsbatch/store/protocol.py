@@ -25,6 +25,7 @@ from pbsbatch.errors import StoreError
 from pbsbatch.store.build import build, info_of
 from pbsbatch.store.reading import open_store
 from pbsbatch.store.records import Committed, CommittedInfo, Preview, StoreHeader, TileRows
+from pbsbatch.store.seal import seal
 from pbsbatch.store.strips import StripFile, write_strip
 
 __all__ = ["Store"]
@@ -196,7 +197,8 @@ class Store:
 
     @staticmethod
     def clean(out: Path, slide_id: str) -> None:
-        """Remove the slide's work folder: after publishing, and on a resume after a crash just behind it."""
+        """Seal a published store and remove its work folder: after publishing, and when a later run keeps it."""
+        seal(Path(out), slide_id)
         slide = _work(Path(out), slide_id)
         if slide.exists():
             remove_tree(slide)

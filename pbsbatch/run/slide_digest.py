@@ -1,0 +1,87 @@
+"""The sha256 of a slide's bytes: of one file its own, of several that of the list that sha256sum would print.
+
+Law: the list names files relative to the folder that holds the slide, in the order of their paths, so that
+`sha256sum` gives the same digest. Size, time and inode of the files are only a hint that they did not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pbsbatch.disk import file_sha256
+from pbsbatch.slides.files import slide_files
+
+__all__ = ["Ledger", "SlideDigest", "combined", "digest_slide", "hint_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlideDigest:
+    """What the bytes of a slide are."""
+
+    sha256: str
+    files: int
+    bytes: int
+    hint: str
+
+
+def digest_slide(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> SlideDigest | None:
+    """Read a slide once; None where it changes meanwhile. Raises OSError."""
+    files = slide_files(path)
+    hint = hint_of(files)
+    digests = {file.relative_to(path.parent): file_sha256(file, on_bytes) for file in files}
+    size = sum(file.stat().st_size for file in files)
+    return SlideDigest(combined(digests), len(files), size, hint) if hint_of(slide_files(path)) == hint else None
+
+
+def combined(digests: Mapping[Path, str]) -> str:
+    """Return one digest for the files of a slide, by their relative paths."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    lines = (digests[name].encode() + b"  " + os.fsencode(name) + b"\n" for name in sorted(digests))
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def hint_of(files: tuple[Path, ...]) -> str:
+    """Return what changes when a file is written to or replaced; it holds no name."""
+    status = [file.stat() for file in files]
+    seen = [(one.st_size, one.st_mtime_ns, one.st_ino) for one in status]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
+
+
+class Ledger:
+    """The digests that runs over a folder of results have found, a line each in a file that only grows.
+
+    A line that a crash tore is passed over; of two lines for a slide the later counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, SlideDigest] = {}
+        self.torn = False
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return
+        self.torn = lines.pop() != b""
+        for line in lines:
+            try:
+                fields = json.loads(line)
+                slide_id = fields.pop("slide")
+                self.known[slide_id] = SlideDigest(**fields)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+
+    def note(self, slide_id: str, digest: SlideDigest) -> None:
+        """Keep a slide's digest."""
+        if self.known.get(slide_id) == digest:
+            return
+        self.known[slide_id] = digest
+        line = json.dumps({"slide": slide_id, **asdict(digest)}).encode() + b"\n"
+        with self.path.open("ab") as file:
+            file.write(b"\n" + line if self.torn else line)
+        self.torn = False
