@@ -79,10 +79,11 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: clust
             record_names(key, known)
             on_event = scrubber.listening(on_event)
         on_event = stack.enter_context(audited(config.output, with_paths=key is None)).listening(on_event)
-        notes = list(found.warnings)
+        notes = [*engine.notes, *found.warnings]
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")
-        with cluster.connect(config, loaders, token) as (client, workers):
+        chosen = replace(config, engine=f"{engine.name}:{engine.precision}")  # no worker chooses for itself
+        with cluster.connect(chosen, loaders, token) as (client, workers):
             run = _Run(config, found, client, workers, on_event)
             on_event(
                 RunStarted(

@@ -109,7 +109,7 @@ def prepare_slide(bench: Workbench, ref: SlideRef, report: Callable[[StripDone],
     try:
         key = resume_key(
             content=content, mpp=plan.mpp, mpp_source=plan.mpp_source, spec=bench.model.spec,
-            engine=bench.engine.name, precision=bench.engine.precision, config=bench.config,
+            engine=bench.engine, config=bench.config,
         )  # fmt: skip
         calibration = bench.model.calibrate(cut.seen)
         _refuse_over_budget(plan, bench.config, ref)
@@ -235,7 +235,8 @@ def _store(bench: Workbench, prepared: Prepared) -> Store:
     plan, spec = prepared.plan, bench.model.spec
     attributes: dict[str, Any] = {
         "version": __version__, "model": spec.name, "model_version": spec.version, "model_digest": spec.digest,
-        "engine": bench.engine.name, "precision": bench.engine.precision, "content": prepared.content,
+        "engine": bench.engine.name, "precision": bench.engine.precision, "device": bench.engine.device,
+        "content": prepared.content,
         "mpp": plan.mpp, "mpp_source": plan.mpp_source, "plan": plan.facts(),
         "calibration": dict(prepared.calibration),
     }  # fmt: skip
