@@ -144,7 +144,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log")
+OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log", "report.html")
 
 
 def start_over(out: Path) -> list[str]:
@@ -157,6 +157,7 @@ def start_over(out: Path) -> list[str]:
     if stores.is_dir() and not stores.is_symlink():
         found = [path for path in sorted(stores.glob("*.zarr")) if _is_our_store(path)]
         ours += [stores / ".work", *found, *(seal_path(out, path.stem) for path in found)]
+        ours += [out / "report" / f"{path.stem}.html" for path in found]
     removed: list[str] = []
     with output_errors(out):
         for path in ours:
