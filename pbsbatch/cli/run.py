@@ -92,10 +92,9 @@ def run(
                 raise
             print(f"pbsbatch: {error}", file=sys.stderr)
             raise typer.Exit(3) from error
-        report = reporter.finish()
     view.show_summary(finished)
-    if report is None:
+    if reporter.report is None:
         print(f"pbsbatch: no report was written: {reporter.problem}", file=sys.stderr)
     elif not settings.quiet:
-        print(f"report:  {report}")
+        print(f"report:  {reporter.report}")
     raise typer.Exit(exit_code(finished))

@@ -20,11 +20,11 @@ from pbsbatch.report import pictures, slide_page
 from pbsbatch.report.index_page import Entry, index_page
 from pbsbatch.results import Run, RunSlide, open_run
 from pbsbatch.run.csv_text import plain_cell
-from pbsbatch.run.output import MARKER
+from pbsbatch.run.output import MARKER, PAGES
 
-__all__ = ["INDEX", "PAGES", "has_page", "prepare", "write_report"]
+__all__ = ["INDEX", "has_page", "prepare", "write_report"]
 
-INDEX, PAGES = "report.html", "report"
+INDEX = "report.html"
 FORMAT = 1
 """Of the kept parts; raised when they look otherwise."""
 MOST_THUMBNAILS = 1500

@@ -13,16 +13,17 @@ from types import TracebackType
 from pbsbatch.errors import PbsbatchError
 from pbsbatch.report import has_page, prepare, write_report
 from pbsbatch.results import RunSlide
-from pbsbatch.run.events import Event, RunStarted, SlideFinished, SlideResult
+from pbsbatch.run.events import Event, RunFinished, RunStarted, SlideFinished, SlideResult
 
 __all__ = ["Reporter"]
 
 
 class Reporter:
-    """Follow the events of one run. Used as a context; `finish` writes the report."""
+    """Follow the events of one run. `report` is where the report was written; None: not yet, or see `problem`."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.report: Path | None = None
         self.problem: str | None = None
         self._slides = 0
         self._originals: dict[str, Path] = {}
@@ -37,21 +38,24 @@ class Reporter:
         self._finished.put(None)
 
     def on_event(self, event: Event) -> None:
-        """Take note of a finished slide."""
-        if isinstance(event, RunStarted):
-            self._slides = len(event.sizes)
-        if isinstance(event, SlideFinished) and event.result.status == "ok":
-            self._finished.put(event.result)
+        """Take note of a finished slide; write the report once the run's tables are there."""
+        match event:
+            case RunStarted():
+                self._slides = len(event.sizes)
+            case SlideFinished(result) if result.status == "ok":
+                self._finished.put(result)
+            case RunFinished():
+                self._finish()
+            case _:
+                pass
 
-    def finish(self) -> Path | None:
-        """Write report.html from the run's tables; None where that failed, and `problem` says why."""
+    def _finish(self) -> None:
         self._finished.put(None)
         self._thread.join()
         try:
-            return write_report(self.out, self._originals)
+            self.report = write_report(self.out, self._originals)
         except (PbsbatchError, OSError) as error:
             self.problem = str(error)
-            return None
 
     def _work(self) -> None:
         while (result := self._finished.get()) is not None:
@@ -61,4 +65,4 @@ class Reporter:
             try:
                 prepare(self.out, RunSlide(result.slide_id, result.name, {}, result.store), result.path)
             except (PbsbatchError, OSError) as error:
-                self.problem = str(error)  # finish() tries again
+                self.problem = str(error)  # _finish() tries again

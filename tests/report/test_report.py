@@ -21,6 +21,7 @@ from pbsbatch.report.slide_page import TYPES
 from pbsbatch.results import open_run, originals
 from pbsbatch.run import cluster
 from pbsbatch.run.execute import execute
+from pbsbatch.run.verify import verify
 from pbsbatch.testing.oracle import load_fake_engine, load_fake_oracle
 from tests.oracle import draw_cells, write_oracle_slide
 
@@ -71,7 +72,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Reporter(folder / "out") as reporter:
         config = Config(inputs=(folder / "slides",), output=folder / "out", workers=1)
         execute(config, reporter.on_event, loaders=LOADERS)
-        assert reporter.finish() == folder / "out" / "report.html" and reporter.problem is None
+    assert reporter.report == folder / "out" / "report.html" and reporter.problem is None
     return folder / "out"
 
 
@@ -131,7 +132,7 @@ def test_a_report_that_cannot_be_written_costs_no_run(out: Path, tmp_path: Path)
     with Reporter(there) as reporter:
         config = Config(inputs=(out.parent / "slides",), output=there, workers=1)
         finished = execute(config, reporter.on_event, loaders=LOADERS)
-        assert reporter.finish() is None
+    assert reporter.report is None
     assert "a file stands where a folder must be" in str(reporter.problem).lower()
     assert [r.status for r in finished.results].count("ok") == 2
 
@@ -157,6 +158,17 @@ def test_two_hundred_slides_stay_under_25_mb_and_thousands_of_fields_have_no_pag
     assert 200 * with_picture < 25e6
     assert has_page(MOST_FIELD_PAGES, 640, 480) and not has_page(MOST_FIELD_PAGES + 1, 640, 480)
     assert has_page(10_000, FIELD_PX, 1)
+
+
+def test_the_report_is_part_of_what_is_verified(out: Path, tmp_path: Path) -> None:
+    there = tmp_path / "out"
+    shutil.copytree(out, there)
+    assert verify(there).right
+    page = next((there / "report").iterdir())
+    page.write_text("changed")
+    (there / "report" / "more.html").write_text("")
+    verdict = verify(there)
+    assert verdict.changed == [f"report/{page.name}"] and verdict.extra == ["report/more.html"]
 
 
 def test_outliers_and_courses_are_drawn_from_five_slides_on() -> None:
