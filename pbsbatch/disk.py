@@ -10,11 +10,23 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from pbsbatch.errors import OutputError
 
-__all__ = ["file_sha256", "make_folder", "output_errors", "remove_tree", "sync_files", "unique", "write_atomic"]
+__all__ = [
+    "file_sha256",
+    "make_folder",
+    "new_file",
+    "new_folder",
+    "output_errors",
+    "remove_tree",
+    "sync_files",
+    "unique",
+    "write_all",
+    "write_atomic",
+]
 
 _WORTH_SYNCING = 1 << 20
 _PIECE = 1 << 20
@@ -56,6 +68,32 @@ def make_folder(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
             return
     path.mkdir(parents=True, exist_ok=True)
+
+
+def new_folder(path: str) -> None:
+    """Create a folder with its parents if it is not there.
+
+    For the thirty files and folders of a store: with pathlib they took twice as long, on many small slides half of all
+    the time beside the network.
+    """
+    try:
+        os.mkdir(path)  # noqa: PTH102
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+
+
+def new_file(path: str) -> FileIO:
+    """Open a file that must not be there yet for writing, without a buffer: what is written is written at once."""
+    return FileIO(path, "xb")
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write bytes to a file without a buffer, which may take them in pieces, as on a disk that fills up."""
+    done = file.write(data)
+    while done < len(data):
+        done += file.write(memoryview(data)[done:])
 
 
 def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bool = False) -> None:
