@@ -119,11 +119,11 @@ def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bo
         raise
 
 
-def file_sha256(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+def file_sha256(path: str | Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
     """Return the hex digest of a file, read in pieces; on_bytes hears how long each was."""
     digest = hashlib.sha256()
-    view = memoryview(bytearray(_PIECE))
-    with path.open("rb", buffering=0) as file:
+    with FileIO(path) as file:  # most files are far smaller than a piece
+        view = memoryview(bytearray(max(1, min(_PIECE, os.fstat(file.fileno()).st_size))))
         while size := file.readinto(view):
             digest.update(view[:size])
             on_bytes(size)
