@@ -30,7 +30,7 @@ from pbsbatch.models.base import Model
 from pbsbatch.models.dense import DenseModel
 from pbsbatch.models.scale import RED_CELL_UM
 from pbsbatch.pipeline import Job, process
-from pbsbatch.run.tasks import cut_slide
+from pbsbatch.run.prepare import cut_slide
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.store import TileRows
 from pbsbatch.synth import Scene

@@ -169,7 +169,7 @@ class Plan:
         return {
             "tiles": self.tiles, "strips": self.strips, "core_px": [self.core_w, self.core_h], "halo_px": self.halo,
             "core_share": round(self.core_share, 4), "scale": self.scale, "work_mpp": self.work_mpp,
-            "tile_shape": list(self.tile_shape),
+            "tile_shape": list(self.tile_shape), "cols": self.cols, "origin": list(self.origin),
         }  # fmt: skip
 
 

@@ -1,49 +1,38 @@
 """The Dask cluster of a run: one of our own on loopback, or one that is already there.
 
-The only file, with execute.py, that knows Dask. Dask speaks pickle between its own processes: a
-scheduler address must be one that you trust.
+The only file, with worker.py, that knows Dask. Dask speaks pickle between its own processes: a scheduler
+address must be one that you trust.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
-import signal
-import threading
+import pickle
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import dask
-from distributed import Client, LocalCluster, Worker, get_worker
-from distributed.diagnostics.plugin import WorkerPlugin
+from distributed import Client, LocalCluster
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.scheduler import KilledWorker
 
 from pbsbatch.config import Config
-from pbsbatch.engines.base import Engine
-from pbsbatch.errors import OutputError, UsageError
-from pbsbatch.models.base import Model
-from pbsbatch.run.output import MARKER
-from pbsbatch.run.tasks import Workbench
-from pbsbatch_kernels.warm import WarmUp, warm_up
+from pbsbatch.errors import UsageError
+from pbsbatch.run.events import Event
+from pbsbatch.run.key import processor_class
+from pbsbatch.run.worker import TOPIC, Loaders, Setup
+from pbsbatch_kernels.warm import WarmUp
 
-__all__ = ["Loaders", "bench", "connect", "kernels_ready"]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaders:
-    """How a worker gets its model and engine; tests put fakes in their place."""
-
-    model: Callable[[str], Model]
-    engine: Callable[[Model, str], Engine]
-
+__all__ = ["Cluster", "Loaders", "connect", "death_of"]
 
 SETTINGS = {
-    "distributed.scheduler.allowed-failures": 0,  # the driver decides what runs again (run/state.py)
+    "distributed.scheduler.allowed-failures": 0,  # the driver decides what runs again (run/blame.py)
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,  # at most two instructions wait per worker: nothing to steal
     "distributed.worker.daemon": True,
@@ -58,91 +47,127 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
     "distributed.diagnostics.nvml": False,
 }  # fmt: skip
-
-
 THREADS = "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS"
 """Where an engine reads how many cores are its own: fewer workers than cores share them out."""
+KEYS = "pbsbatch-"
+"""What the names of our tasks begin with, on a scheduler that others may use too."""
+SECONDS_BETWEEN_COUNTS = 2.0
 
 
-class _Setup(WorkerPlugin):
-    """Load kernels, model and engine once per worker process, before its first task."""
+class _OneDeathIsEnough(SchedulerPlugin):
+    """Let a foreign scheduler hand our tasks back when their worker dies, instead of killing the next with them."""
 
-    name = "pbsbatch"
+    name = "pbsbatch-one-death-is-enough"
 
-    def __init__(self, config: Config, loaders: Loaders, token: str) -> None:
-        self.config, self.loaders, self.token = config, loaders, token
+    async def start(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
 
-    async def setup(self, worker: Worker) -> None:
-        if threading.current_thread() is threading.main_thread() and os.getppid() != 1:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
-        cv2.setNumThreads(1)  # Dask owns the cores
-        # on a thread: the first time on a machine it takes long, and the worker must go on answering
-        worker.pbsbatch_kernels = await asyncio.to_thread(warm_up)  # type: ignore[attr-defined]
-        model = self.loaders.model(self.config.model)
-        engine = self.loaders.engine(model, self.config.engine)
-        fence = _Fence(self.config.output, self.token)
-        worker.pbsbatch_bench = Workbench(self.config, model, engine, fence)  # type: ignore[attr-defined]
+    def transition(self, key: Any, start: Any, finish: Any, *args: Any, **kwargs: Any) -> None:
+        if finish == "processing" and str(key).startswith(KEYS):
+            self.scheduler.tasks[key].suspicious = self.scheduler.allowed_failures
 
 
-class _Fence:
-    """Refuse to publish once another run holds the output folder: a worker may outlive its driver."""
+@dataclass(slots=True)
+class Cluster:
+    """The workers of a run, as the driver sees them."""
 
-    def __init__(self, out: Path, token: str) -> None:
-        self.out, self.token = out, token
+    client: Any
+    counted: float = float("-inf")
+    count: int = 0
 
-    def __call__(self) -> None:
-        lines = (self.out / MARKER / "lock").read_text(encoding="utf-8").split("\n")
-        if len(lines) < 2 or lines[1] != self.token:
-            raise OutputError("another run took this folder over", path=self.out)
+    def workers(self) -> int:
+        """Return how many tasks can be at work at once, as it was at most two seconds ago: workers come and go."""
+        now = time.monotonic()
+        if now - self.counted >= SECONDS_BETWEEN_COUNTS:
+            self.counted = now
+            self.count = sum(self.client.nthreads().values())
+        return self.count
+
+    def submit(self, do: Callable[..., Any], *values: Any) -> Any:
+        """Start a task and return its future. The future is to be released as soon as it is done."""
+        return self.client.submit(do, *values, key=f"{KEYS}{uuid.uuid4().hex}", pure=False)
+
+    def listen(self, hear: Callable[[Event], None]) -> None:
+        """Call `hear`, on a thread of Dask, with every event that a worker reports."""
+        self.client.subscribe_topic(TOPIC, lambda event: hear(pickle.loads(event[1])))  # noqa: S301 - from our workers
+
+    def abandon(self, futures: list[Any]) -> None:
+        """Leave what is in flight behind."""
+        self.client.cancel(futures, force=True)
+
+    def kernels_ready(self) -> WarmUp:
+        """Return how long the slowest worker took until its kernels were ready."""
+        found: dict[str, WarmUp] = self.client.run(_kernels)
+        return max(found.values(), key=lambda ready: ready.seconds)
 
 
-def bench() -> Workbench:
-    """Return this worker's workbench."""
-    found: Workbench = get_worker().pbsbatch_bench  # type: ignore[attr-defined]
+def _kernels(dask_worker: Any) -> WarmUp:
+    found: WarmUp = dask_worker.pbsbatch_kernels
     return found
 
 
-def kernels_ready(client: Any) -> WarmUp:
-    """Return how long the slowest worker took until its kernels were ready."""
-    found: dict[str, WarmUp] = client.run(_kernels)
-    return max(found.values(), key=lambda ready: ready.seconds)
-
-
-def _kernels(dask_worker: Worker) -> WarmUp:
-    found: WarmUp = dask_worker.pbsbatch_kernels  # type: ignore[attr-defined]
-    return found
+def death_of(error: BaseException) -> str | None:
+    """Return the address of the worker that died with a task, None if that is not what the error says."""
+    return str(error.last_worker.address) if isinstance(error, KilledWorker) else None
 
 
 @contextlib.contextmanager
-def connect(config: Config, loaders: Loaders, token: str) -> Iterator[tuple[Any, int]]:
-    """Yield a client whose workers are set up, and how many there are."""
+def connect(config: Config, setup: Setup) -> Iterator[Cluster]:
+    """Yield a cluster whose workers are set up; those that join later are, too."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters comes back as an exception
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
-        if config.scheduler is None:
-            workers = config.workers or os.cpu_count() or 1
-            stack.enter_context(dask.config.set({THREADS: max(1, (os.cpu_count() or 1) // workers)}))
-            folder = stack.enter_context(TemporaryDirectory(prefix="pbsbatch-dask-"))
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=workers, threads_per_worker=1, processes=True,
-                # on any free port of loopback, whether bokeh is there to draw it or not: with None Dask listens on
-                # 8787, and says so on stderr where another run does already
-                dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
-                local_directory=folder,
-            )  # fmt: skip
-            client = stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
-        else:
-            try:
-                client = stack.enter_context(Client(config.scheduler, timeout="15s"))  # type: ignore[no-untyped-call]
-            except (OSError, ValueError) as error:
-                raise UsageError(
-                    f"no Dask scheduler answers at {config.scheduler} ({error})",
-                    cure="Start one with `dask scheduler`, or leave --scheduler out",
-                ) from error
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        if workers == 0:
+        client = _own(config, stack) if config.scheduler is None else _foreign(config.scheduler, stack)
+        if not client.nthreads():
             raise UsageError(
                 f"the scheduler at {config.scheduler} has no workers", cure="Start some with `dask worker`"
             )
-        client.register_plugin(_Setup(config, loaders, token))
-        yield client, workers
+        setup.processor = _one_kind(client)
+        client.register_plugin(setup)
+        if config.scheduler is not None:
+            stack.callback(_forget, client, setup.name)
+        yield Cluster(client)
+
+
+def _own(config: Config, stack: contextlib.ExitStack) -> Any:
+    workers = config.workers or os.cpu_count() or 1
+    stack.enter_context(dask.config.set({THREADS: max(1, (os.cpu_count() or 1) // workers)}))
+    folder = stack.enter_context(TemporaryDirectory(prefix="pbsbatch-dask-"))
+    cluster = LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=workers, threads_per_worker=1, processes=True,
+        # on any free port of loopback, whether bokeh is there to draw it or not: with None Dask listens on
+        # 8787, and says so on stderr where another run does already
+        dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
+        local_directory=folder,
+    )  # fmt: skip
+    return stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
+
+
+def _foreign(address: str, stack: contextlib.ExitStack) -> Any:
+    try:
+        client = stack.enter_context(Client(address, timeout="15s"))  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no Dask scheduler answers at {address} ({error})",
+            cure="Start one with `dask scheduler`, or leave --scheduler out",
+        ) from error
+    client.register_plugin(_OneDeathIsEnough())
+    return client
+
+
+def _one_kind(client: Any) -> str:
+    """Return the kind of the workers' processors, or refuse a mixture: one slide's strips must come from one kind."""
+    kinds: dict[str, str] = client.run(processor_class)
+    if len(set(kinds.values())) > 1:
+        each = ", ".join(f"{address}: {kind}" for address, kind in sorted(kinds.items())[:4])
+        raise UsageError(
+            f"the workers' processors differ, and so would their results ({each})",
+            cure="Use workers of one kind, or a cluster for each kind and a part of the slides",
+        )
+    return next(iter(kinds.values()))
+
+
+def _forget(client: Any, name: str) -> None:
+    """Take the run's setup off a cluster that goes on, so that its next workers do not get it."""
+    with contextlib.suppress(OSError, TimeoutError):
+        client.unregister_worker_plugin(name)

@@ -19,7 +19,15 @@ from urllib.parse import quote
 
 from pbsbatch.errors import one_line
 from pbsbatch.run.discovery import Discovery, Skipped
-from pbsbatch.run.events import Event, RunFinished, RunStarted, SlideFinished, SlideResult
+from pbsbatch.run.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    SlideFinished,
+    SlideResult,
+    SlidesChanged,
+    WorkerDied,
+)
 from pbsbatch.run.keyfile import Key, Known
 from pbsbatch.slides.base import SlideRef
 
@@ -57,6 +65,8 @@ class Scrubber:
                 return replace(event, notes=tuple(map(self.text, event.notes)))
             case SlideFinished():
                 return SlideFinished(self.result(event.result))
+            case SlidesChanged() | WorkerDied():
+                return replace(event, why=self.text(event.why))
             case RunFinished():
                 return self.finished(event)
             case _:

@@ -16,7 +16,9 @@ __all__ = [
     "SlideFinished",
     "SlidePlanned",
     "SlideResult",
+    "SlidesChanged",
     "StripFinished",
+    "WorkerDied",
 ]
 
 
@@ -44,6 +46,7 @@ class SlideResult:
     computed_mpix: float | None = None
     store: Path | None = None
     resumed: bool = False  # committed by an earlier run
+    changed: str | None = None  # why what an earlier run committed was made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,21 @@ class SlideFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class SlidesChanged:
+    """Slides that an earlier run had done are done again, and why."""
+
+    why: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker died; what it held runs again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunProgress:
     """How far a run is; told about once a second."""
 
@@ -128,4 +146,6 @@ class RunFinished:
     bound_by: str
 
 
-Event = RunStarted | SlidePlanned | StripFinished | SlideFinished | RunProgress | RunFinished
+Event = (
+    RunStarted | SlidePlanned | StripFinished | SlideFinished | SlidesChanged | WorkerDied | RunProgress | RunFinished
+)

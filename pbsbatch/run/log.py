@@ -8,9 +8,20 @@ from pathlib import Path
 
 from pbsbatch import __version__
 from pbsbatch.disk import output_errors
-from pbsbatch.run.events import Event, RunFinished, RunStarted, SlideFinished, SlidePlanned, SlideResult
+from pbsbatch.run.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    SlideFinished,
+    SlidePlanned,
+    SlideResult,
+    SlidesChanged,
+    WorkerDied,
+)
 
 __all__ = ["logged"]
+
+NAMES_SHOWN = 20
 
 
 def logged(path: Path, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -39,12 +50,22 @@ def _line(event: Event) -> str | None:
             return f"planned {event.name!r}: {event.strips_left} strips, {event.tiles_left} tiles to do"
         case SlideFinished():
             return _slide_line(event.result)
+        case SlidesChanged() | WorkerDied():
+            return _news_line(event)
         case RunFinished():
             done = sum(r.status == "ok" for r in event.results)
             why = f", stopped: {event.stopped}" if event.stopped else ""
             return f"finished: {done} of {len(event.results)} done in {event.seconds:.1f} s{why}"
         case _:
             return None
+
+
+def _news_line(event: SlidesChanged | WorkerDied) -> str:
+    if isinstance(event, WorkerDied):
+        return f"a worker died, what it held runs again: {event.why}"
+    shown = ", ".join(map(repr, event.names[:NAMES_SHOWN]))
+    more = f" and {len(event.names) - NAMES_SHOWN} more" if len(event.names) > NAMES_SHOWN else ""
+    return f"to do again, {event.why}: {shown}{more}"
 
 
 def _slide_line(result: SlideResult) -> str:
@@ -57,4 +78,6 @@ def _slide_line(result: SlideResult) -> str:
     if result.scale_confidence is not None:
         scale = f", scale estimated at {result.mpp:.4g} um per pixel (confidence {result.scale_confidence:.2f})"
     kept = " (committed by an earlier run)" if result.resumed else ""
+    if result.changed:
+        kept = f" (made again: {result.changed})"
     return f"done {result.name!r}: {counts}{failed}{scale}{kept}"

@@ -16,25 +16,14 @@ from typing import Any
 
 from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
+from pbsbatch.run.fence import turnstile
 from pbsbatch.run.keyfile import Key
 from pbsbatch.store.seal import seal_path
 
-__all__ = [
-    "MARKER",
-    "PAGES",
-    "check_ours",
-    "claim",
-    "free_bytes",
-    "host_name",
-    "is_deidentified",
-    "locked",
-    "start_over",
-]
+__all__ = ["MARKER", "check_ours", "claim", "free_bytes", "host_name", "is_deidentified", "locked", "start_over"]
 
 MARKER = ".pbsbatch"
 """A folder inside OUT that says it is ours; it holds the lock and the inputs that the results belong to."""
-PAGES = "report"
-"""A folder inside OUT with a page for each slide."""
 
 
 def check_ours(out: Path, inputs: Sequence[Path], *, fresh: bool, key: Key | None = None) -> None:
@@ -136,8 +125,9 @@ def locked(out: Path, key: Key | None = None) -> Iterator[str]:
                 f"another run is writing here ({owner})", path=out, cure="Wait for it, or choose another --output"
             ) from None
         token = secrets.token_hex(8)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {host_name(key)}\n{token}\n".encode(), 0)
+        with turnstile(path.parent, alone=True):  # workers of a dead run that are publishing finish first
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {host_name(key)}\n{token}\n".encode(), 0)
         yield token
     finally:
         os.close(handle)
@@ -156,7 +146,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log", "report.html")
+OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log")
 
 
 def start_over(out: Path) -> list[str]:
@@ -165,11 +155,10 @@ def start_over(out: Path) -> list[str]:
     ours = [out / name for name in OUR_FILES]
     notes = out / MARKER
     if notes.is_dir() and not notes.is_symlink():
-        ours += [path for path in sorted(notes.iterdir()) if path.name not in ("lock", "inputs.json")]
+        ours += [path for path in sorted(notes.iterdir()) if path.name not in ("lock", "turnstile", "inputs.json")]
     if stores.is_dir() and not stores.is_symlink():
         found = [path for path in sorted(stores.glob("*.zarr")) if _is_our_store(path)]
         ours += [stores / ".work", *found, *(seal_path(out, path.stem) for path in found)]
-        ours += [out / PAGES / f"{path.stem}.html" for path in found]
     removed: list[str] = []
     with output_errors(out):
         for path in ours:

@@ -13,7 +13,7 @@ from pbsbatch.errors import PlanError, SlideError, one_line
 from pbsbatch.models.base import Model
 from pbsbatch.run.discovery import discover
 from pbsbatch.run.output import free_bytes
-from pbsbatch.run.tasks import cut_slide
+from pbsbatch.run.prepare import cut_slide
 from pbsbatch.slides.base import SlideRef
 
 __all__ = ["ArchivePlan", "PlannedSlide", "plan_archive"]

@@ -1,249 +1,256 @@
-"""What a worker does for one slide: prepare it, process strips of it, commit it. No Dask in here.
+"""What a worker does with a bundle: look, prepare, process strips, commit. No Dask in here.
 
-Each function takes a Workbench, looks at the store before it works, and returns a small value. A
-function may run twice, on two workers, at any time: strips are appended atomically and stores are
-published by one rename, so the second run changes nothing.
+Each function takes a Workbench, looks at the store before it works, reports what became true, and
+returns a small value. A function may run twice, on two workers, at any time: strips are appended
+atomically and stores are published by one rename, so the second run changes nothing.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from pbsbatch import __version__
-from pbsbatch.config import Config
-from pbsbatch.engines.base import Engine
-from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError, UnreadableSlideError
-from pbsbatch.models.base import Calibration, Model, Survey
-from pbsbatch.models.scale import estimate_mpp
-from pbsbatch.models.survey import survey
+from pbsbatch.errors import OutputError, PbsbatchError, UnreadableSlideError
 from pbsbatch.pipeline import Failed, Job, StripDone, Timings, process
-from pbsbatch.plan import BAND_PX, PREVIEW_PX, Needs, Plan, make_plan, work_scale
-from pbsbatch.run.events import SlideResult
-from pbsbatch.run.key import content_digest, resume_key
-from pbsbatch.run.output import free_bytes
+from pbsbatch.plan import PREVIEW_PX
+from pbsbatch.run.events import Event, SlideFinished, SlideResult, StripFinished
+from pbsbatch.run.prepare import Prepared, Workbench, changed_since, prepare_slide, store_of
+from pbsbatch.run.result import failed_result, slide_result
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
-from pbsbatch.store import TILE_FAILED, CommittedInfo, Preview, Store, StoreHeader, TileRows
+from pbsbatch.store import TILE_FAILED, Preview
 
-__all__ = ["Prepared", "Workbench", "commit_slide", "cut_slide", "prepare_slide", "process_strips"]
+__all__ = [
+    "Bundle",
+    "Looked",
+    "Report",
+    "StripsDone",
+    "commit_slide",
+    "look_at_slides",
+    "prepare_slides",
+    "process_strips",
+]
+
+WHOLE_TILES = 32
+"""A slide of at most so many tiles is done whole by the worker that prepares it; a larger one is shared out."""
+Report = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Workbench:
-    """What a worker keeps between tasks: the loaded model and engine, and where results go."""
+class Looked:
+    """What became of slides that an earlier run had published: kept, or to be done again and why."""
 
-    config: Config
-    model: Model
-    engine: Engine
-    fence: Callable[[], None]  # raises OutputError once another run owns the output folder
+    kept: tuple[SlideResult, ...]
+    changed: Mapping[str, str]  # slide id -> why
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A slide that is planned: small enough to travel to every worker."""
+@dataclass(slots=True)
+class Bundle:
+    """What became of a bundle of slides: done or failed here, or planned to be computed by strips."""
 
-    ref: SlideRef
-    plan: Plan
-    calibration: Calibration
-    key: str
-    content: str
-    scale_confidence: float | None
-    missing: Mapping[int, int]  # strip -> tiles, of the strips that are not on disk yet
+    results: list[SlideResult] = field(default_factory=list)
+    planned: list[Prepared] = field(default_factory=list)
+    timings: Timings = field(default_factory=Timings)
+    seconds: float = 0.0  # without the planned ones
+
+
+@dataclass(slots=True)
+class StripsDone:
+    """What became of some strips of a slide."""
+
+    failed: dict[int, str] = field(default_factory=dict)  # tile -> why it could not be read
+    timings: Timings = field(default_factory=Timings)
+    seconds: float = 0.0
+
+
+def look_at_slides(bench: Workbench, refs: Sequence[SlideRef], report: Report) -> Looked:
+    """Keep the published slides that would come out the same today."""
+    kept: list[SlideResult] = []
+    changed: dict[str, str] = {}
+    for ref in refs:
+        try:
+            why = changed_since(bench, ref)
+            if why is None:
+                path = bench.config.output / "slides" / f"{ref.id}.zarr"
+                kept.append(slide_result(ref, path, seconds=0.0, resumed=True))
+                report(SlideFinished(kept[-1]))
+                continue
+        except OSError as error:
+            why = f"the slide cannot be read ({error.strerror})"  # said again, as a failure, when its turn comes
+        except PbsbatchError as error:
+            why = error.what
+        changed[ref.id] = why
+    return Looked(tuple(kept), changed)
+
+
+def prepare_slides(bench: Workbench, refs: Sequence[SlideRef], report: Report) -> Bundle:
+    """Prepare slides one after the other, and do the small ones in one stream: batches fill across slides."""
+    work = _Stream(bench, report)
+    stream: Any = process(
+        work.jobs(refs), bench.model, bench.engine, score_threshold=bench.config.score_threshold or 0.0,
+        timings=work.bundle.timings,
+    )  # fmt: skip
+    with contextlib.closing(work), contextlib.closing(stream):  # no slide is closed while a reader may hold it
+        for outcome in stream:
+            if isinstance(outcome, Failed):
+                work.slide_failed(outcome)
+            else:
+                work.strip_done(outcome)
+    return work.bundle
+
+
+@dataclass(slots=True)
+class _Open:
+    """A small slide in the stream."""
+
+    prepared: Prepared
+    slide: Slide
+    left: int
     seconds: float
-    done: SlideResult | None = None  # set when nothing is left to do
-    stages: Mapping[str, float] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A slide that is open, measured, surveyed and cut."""
+class _Stream:
+    """The small slides of a bundle on their way. Law: each is committed as soon as its last strip is appended.
 
-    slide: Slide  # carries the um per pixel that the plan uses
-    plan: Plan
-    seen: Survey
-    scale_confidence: float | None  # only of an estimated scale
+    Jobs are taken on a reader's thread; everything else happens on the caller's.
+    """
 
+    def __init__(self, bench: Workbench, report: Report) -> None:
+        self.bench, self.report = bench, report
+        self.bundle = Bundle()
+        self.open: dict[str, _Open] = {}
+        self.given_up: list[Slide] = []
+        self.mark = time.perf_counter()
 
-def cut_slide(ref: SlideRef, model: Model, config: Config) -> Cut:
-    """Open a slide, find its scale, survey it once and cut it. The caller closes the slide."""
-    slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
-    try:
-        mpp, source, confidence = slide.mpp, slide.mpp_source, None
-        if mpp is None or source is None:
-            mpp, confidence = _estimated(slide)
-            source = "estimated"
+    def jobs(self, refs: Sequence[SlideRef]) -> Iterator[Job]:
+        """Yield a job for each small slide; keep, plan or fail the others."""
+        for ref in refs:
+            start = time.perf_counter()
+            try:
+                prepared, slide = prepare_slide(self.bench, ref)
+            except OutputError:
+                raise
+            except PbsbatchError as error:
+                self._ended(failed_result(ref, error))
+                continue
+            if prepared.published:
+                slide.close()
+                path = self.bench.config.output / "slides" / f"{ref.id}.zarr"
+                self._ended(slide_result(ref, path, seconds=0.0, resumed=True))
+            elif prepared.plan.tiles > WHOLE_TILES:
+                slide.close()
+                self.bundle.planned.append(prepared)
+                self.mark += time.perf_counter() - start
+            else:
+                self.open[ref.id] = _Open(prepared, slide, len(prepared.missing), 0.0)
+                if prepared.missing:
+                    store = store_of(self.bench, prepared)
+                    yield Job(slide, prepared.plan, prepared.calibration, tuple(prepared.missing), store)
+                else:
+                    self._commit(ref.id)
+
+    def strip_done(self, strip: StripDone) -> None:
+        """Take note of one strip, and commit its slide if it was the last."""
+        _report(self.report, strip)
+        one = self.open[strip.slide_id]
+        one.left -= 1
+        one.failed |= dict(strip.failed_tiles)
+        one.seconds += self._lap()
+        if one.left == 0:
+            self._commit(strip.slide_id)
+
+    def slide_failed(self, outcome: Failed) -> None:
+        """Take note of a slide that cannot go on. It stays open: a reader may still be at it."""
+        one = self.open.pop(outcome.slide_id)
+        self.given_up.append(one.slide)
+        self._lap()
+        self._ended(failed_result(one.prepared.ref, outcome.error))
+
+    def _lap(self) -> float:
+        """Return the seconds since the last lap: slides overlap in the stream, their laps do not."""
+        now = time.perf_counter()
+        lap, self.mark = now - self.mark, now
+        self.bundle.seconds += lap
+        return lap
+
+    def _commit(self, slide_id: str) -> None:
+        one = self.open.pop(slide_id)
+        try:
+            _commit(self.bench, one.prepared, one.slide, one.failed, self.bundle.timings)
+            path = self.bench.config.output / "slides" / f"{slide_id}.zarr"
+            result = slide_result(one.prepared.ref, path, failed=one.failed, seconds=one.seconds + self._lap())
+        except OutputError:
+            raise
+        except PbsbatchError as error:
+            result = failed_result(one.prepared.ref, error)
+        finally:
+            one.slide.close()
+        self._ended(result)
+
+    def _ended(self, result: SlideResult) -> None:
+        self.bundle.results.append(result)
+        self.report(SlideFinished(result))
+
+    def close(self) -> None:
+        """Close what failed, and what an error left open."""
+        for slide in (*self.given_up, *(one.slide for one in self.open.values())):
             slide.close()
-            slide = open_slide(ref.path, id=ref.id, mpp=mpp)
-        spec = model.spec
-        seen = survey(slide, work_scale(slide.levels, mpp, spec.work_mpp))
-        plan = make_plan(
-            slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, config=config, foreground=seen.foreground,
-            needs=Needs(spec.work_mpp, spec.max_cell_um, spec.context_px),
-        )  # fmt: skip
-    except PbsbatchError:
-        slide.close()
-        raise
-    return Cut(slide, plan, seen, confidence)
 
 
-def _estimated(slide: Slide) -> tuple[float, float]:
-    estimate = estimate_mpp(slide)
-    if estimate is None:
-        raise ScaleError(
-            "um per pixel is unknown and no red cells to measure it by were found", path=slide.path,
-            cure="Give it with --mpp, or in a slides.csv beside the slide",
-        )  # fmt: skip
-    return estimate.mpp, estimate.confidence
-
-
-def prepare_slide(bench: Workbench, ref: SlideRef, report: Callable[[StripDone], None]) -> Prepared:
-    """Plan a slide and see what is already on disk; a slide of one strip is processed and committed at once."""
-    start = time.perf_counter()
-    content = content_digest(ref.path)
-    cut = cut_slide(ref, bench.model, bench.config)
-    plan, slide = cut.plan, cut.slide
-    try:
-        key = resume_key(
-            content=content, mpp=plan.mpp, mpp_source=plan.mpp_source, spec=bench.model.spec,
-            engine=bench.engine, config=bench.config,
-        )  # fmt: skip
-        calibration = bench.model.calibrate(cut.seen)
-        _refuse_over_budget(plan, bench.config, ref)
-        prepared = Prepared(ref, plan, calibration, key, content, cut.scale_confidence, {}, 0.0)
-        published = Store.committed(bench.config.output, ref.id)
-        if published is not None and published.key == key:
-            Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
-            failed = _failed_tiles(plan, _store(bench, prepared).tiles(), [])
-            return replace(prepared, done=replace(_result(prepared, published, failed, 0.0), resumed=True))
-        finished = _store(bench, prepared).finished
-        missing = {s: sum(1 for _ in plan.strip_tiles(s)) for s in range(plan.strips) if s not in finished}
-        prepared = replace(prepared, missing=missing, seconds=time.perf_counter() - start)
-        if plan.strips > 1:
-            return prepared
-        timings = Timings()
-        strips = _process(bench, prepared, slide, tuple(missing), timings, report)
-        result = _commit(bench, prepared, slide, strips, start, timings)
-        return replace(prepared, done=result, stages=asdict(timings))
-    finally:
-        slide.close()
-
-
-def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
-    """Refuse a slide whose projected memory exceeds a given budget, and stop a run whose disk cannot hold it."""
-    workers = config.workers or os.cpu_count() or 1
-    if config.memory is not None and plan.projected_memory * workers > config.memory:
-        raise PlanError(
-            f"{workers} workers need {plan.projected_memory * workers / 1e9:.2f} GB of memory for it, the budget is "
-            f"{config.memory / 1e9:.2f} GB", path=ref.path, cure="Use fewer --workers or a larger --memory",
-        )  # fmt: skip
-    free = free_bytes(config.output)
-    if plan.projected_disk > free:
-        raise OutputError(
-            f"the disk is full: a slide needs about {plan.projected_disk / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
-            path=config.output, cure="Free some space and run again: finished work is kept",
-        )  # fmt: skip
-
-
-def process_strips(
-    bench: Workbench, prepared: Prepared, strips: tuple[int, ...], report: Callable[[StripDone], None]
-) -> tuple[list[StripDone], Timings]:
+def process_strips(bench: Workbench, prepared: Prepared, strips: tuple[int, ...], report: Report) -> StripsDone:
     """Compute and append strips of a slide, those that another attempt appended meanwhile left out."""
-    timings = Timings()
-    finished = _store(bench, prepared).finished
-    wanted = tuple(s for s in strips if s not in finished)
+    start, done = time.perf_counter(), StripsDone()
+    store = store_of(bench, prepared)
+    finished = store.finished
     slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
     try:
-        return _process(bench, prepared, slide, wanted, timings, report), timings
+        job = Job(slide, prepared.plan, prepared.calibration, tuple(s for s in strips if s not in finished), store)
+        threshold = bench.config.score_threshold or 0.0
+        for outcome in process([job], bench.model, bench.engine, score_threshold=threshold, timings=done.timings):
+            if isinstance(outcome, Failed):
+                raise outcome.error
+            _report(report, outcome)
+            done.failed |= dict(outcome.failed_tiles)
     finally:
         slide.close()
-
-
-def commit_slide(bench: Workbench, prepared: Prepared, strips: list[StripDone]) -> tuple[SlideResult, Timings]:
-    """Settle and publish a slide whose strips are all on disk."""
-    start, timings = time.perf_counter(), Timings()
-    slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
-    try:
-        return _commit(bench, prepared, slide, strips, start, timings), timings
-    finally:
-        slide.close()
-
-
-def _process(
-    bench: Workbench, prepared: Prepared, slide: Slide, strips: tuple[int, ...], timings: Timings,
-    report: Callable[[StripDone], None],
-) -> list[StripDone]:  # fmt: skip
-    job = Job(slide, prepared.plan, prepared.calibration, strips, _store(bench, prepared))
-    threshold = bench.config.score_threshold or 0.0
-    done: list[StripDone] = []
-    for outcome in process([job], bench.model, bench.engine, score_threshold=threshold, timings=timings):
-        if isinstance(outcome, Failed):
-            raise outcome.error
-        report(outcome)
-        done.append(outcome)
+    done.seconds = time.perf_counter() - start
     return done
 
 
-def _commit(
-    bench: Workbench, prepared: Prepared, slide: Slide, strips: list[StripDone], start: float, timings: Timings
-) -> SlideResult:
+def _report(report: Report, strip: StripDone) -> None:
+    report(StripFinished(strip.slide_id, strip.tiles, len(strip.failed_tiles), strip.cells, strip.pixels / 1e6))
+
+
+def commit_slide(
+    bench: Workbench, prepared: Prepared, failed: Mapping[int, str], seconds: float
+) -> tuple[SlideResult, Timings]:
+    """Settle and publish a slide whose strips are all on disk; so many seconds were spent on it before."""
+    start, timings = time.perf_counter(), Timings()
+    slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
+    try:
+        _commit(bench, prepared, slide, failed, timings)
+    finally:
+        slide.close()
+    path = bench.config.output / "slides" / f"{prepared.ref.id}.zarr"
+    took = seconds + time.perf_counter() - start
+    return slide_result(prepared.ref, path, failed=failed, seconds=took), timings
+
+
+def _commit(bench: Workbench, prepared: Prepared, slide: Slide, known: Mapping[int, str], timings: Timings) -> None:
     """Refuse a slide with too many unreadable tiles, else settle, render and publish it."""
-    store = _store(bench, prepared)
-    failed = _failed_tiles(prepared.plan, store.tiles(), strips)
-    tiles = prepared.plan.tiles
-    if tiles and len(failed) / tiles > bench.config.max_failed_tiles:
+    store = store_of(bench, prepared)
+    failed, tiles = int((store.tiles().status == TILE_FAILED).sum()), prepared.plan.tiles
+    if tiles and failed / tiles > bench.config.max_failed_tiles:
+        first = known[min(known)] if known else "met by an earlier run"
         raise UnreadableSlideError(
-            f"{len(failed)} of {tiles} tiles could not be read; the first: {failed[0][1]}", path=prepared.ref.path,
+            f"{failed} of {tiles} tiles could not be read; the first: {first}", path=prepared.ref.path,
             cure="Copy the slide again from its source, or raise max_failed_tiles in a config file",
         )  # fmt: skip
     settle = time.perf_counter()
     image, downsample = slide.thumbnail(PREVIEW_PX)
-    committed = store.commit(Preview(image, downsample), fence=bench.fence)
+    store.commit(Preview(image, downsample), fence=bench.fence)
     timings.settle += time.perf_counter() - settle
-    return _result(prepared, committed, failed, time.perf_counter() - start)
-
-
-def _failed_tiles(plan: Plan, rows: TileRows, strips: list[StripDone]) -> list[tuple[int, str]]:
-    """Return every unreadable tile, also those of strips that an earlier attempt appended."""
-    known = {tile: text for strip in strips for tile, text in strip.failed_tiles}
-    failed = {tuple(core) for core in rows.core[rows.status == TILE_FAILED].tolist()}
-    if not failed:
-        return []
-    tiles = (tile for strip in range(plan.strips) for tile in plan.strip_tiles(strip))
-    indices = [tile.index for tile in tiles if plan.core_level0(tile) in failed]
-    return [(index, known.get(index, "could not be read when an earlier run tried")) for index in indices]
-
-
-def _result(prepared: Prepared, committed: CommittedInfo, failed: list[tuple[int, str]], seconds: float) -> SlideResult:
-    """Gather a row of the summary. An estimated scale is reported, and gives no um or mm2 anywhere."""
-    ref, plan = prepared.ref, prepared.plan
-    height, width = plan.tile_shape
-    return SlideResult(
-        slide_id=ref.id, name=ref.name, path=ref.path, sample=ref.sample, status="ok", width_px=plan.width,
-        height_px=plan.height, mpp=plan.mpp, mpp_source=plan.mpp_source, scale_confidence=prepared.scale_confidence,
-        roi_px=plan.roi_level0_px, analysed_px=committed.area_ok_px, counts=committed.counts,
-        failed_tiles=tuple(failed), seconds=seconds, computed_mpix=plan.tiles * height * width / 1e6,
-        store=committed.path,
-    )  # fmt: skip
-
-
-def _store(bench: Workbench, prepared: Prepared) -> Store:
-    """Open the slide's work folder; its header is the same in every attempt."""
-    plan, spec = prepared.plan, bench.model.spec
-    attributes: dict[str, Any] = {
-        "version": __version__, "model": spec.name, "model_version": spec.version, "model_digest": spec.digest,
-        "engine": bench.engine.name, "precision": bench.engine.precision, "device": bench.engine.device,
-        "content": prepared.content,
-        "mpp": plan.mpp, "mpp_source": plan.mpp_source, "plan": plan.facts(),
-        "calibration": dict(prepared.calibration),
-    }  # fmt: skip
-    header = StoreHeader(
-        slide_id=prepared.ref.id, width=plan.width, height=plan.height,
-        mpp=None if plan.mpp_source == "estimated" else plan.mpp,
-        classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
-        attributes=attributes,
-    )  # fmt: skip
-    return Store.begin(bench.config.output, header, prepared.key)

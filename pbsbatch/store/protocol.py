@@ -13,9 +13,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pbsbatch.detections import UNTYPED, Detections
@@ -23,11 +24,13 @@ from pbsbatch.disk import make_folder, output_errors, remove_tree, unique
 from pbsbatch.errors import StoreError
 from pbsbatch.store.build import build, info_of
 from pbsbatch.store.reading import open_store
-from pbsbatch.store.records import CommittedInfo, Preview, StoreHeader, TileRows
+from pbsbatch.store.records import Committed, CommittedInfo, Preview, StoreHeader, TileRows
 from pbsbatch.store.seal import seal
-from pbsbatch.store.strips import HeldStrip, Strip, StripFile, write_strip
+from pbsbatch.store.strips import StripFile, write_strip
 
 __all__ = ["Store"]
+
+Fence = Callable[[], AbstractContextManager[None]]
 
 _KEY_CHARS = 16
 _STRIP = re.compile(r"strip-(\d{5,})\.cells")
@@ -35,13 +38,9 @@ _AGAIN = "Run again: what is missing is computed, what is done is kept"
 
 
 class Store:
-    """What a slide's results go into. Made by `begin`; safe to use from many processes at once.
+    """What a slide's results go into. Made by `begin`; safe to use from many processes at once."""
 
-    A held store keeps its strips in memory: for a small slide whose strips are appended and committed with one Store,
-    and are gone with the process.
-    """
-
-    def __init__(self, out: Path, header: StoreHeader, key: str, *, held: bool = False) -> None:
+    def __init__(self, out: Path, header: StoreHeader, key: str) -> None:
         self.header = header
         self.key = key
         self.path = out / "slides" / f"{header.slide_id}.zarr"
@@ -53,26 +52,23 @@ class Store:
         # a strip of the same key but another header is as good as damaged
         self._tag = hashlib.sha256(f"{key}\n{header.to_json()}".encode()).hexdigest()
         self._checked: dict[int, tuple[int, ...]] = {}
-        self._held: dict[int, HeldStrip] | None = {} if held else None
 
     @classmethod
-    def begin(cls, out: Path, header: StoreHeader, key: str, *, held: bool = False) -> Store:
+    def begin(cls, out: Path, header: StoreHeader, key: str) -> Store:
         """Open the slide's work folder, or make it. A store that is already published stays as it is.
 
         Where a crash came between publishing and clearing up, this clears up.
         """
         if not re.fullmatch(r"[0-9a-f]{16,}", key):
             raise ValueError(f"a key is a hex digest of at least 16 characters, not {key!r}")
-        store = cls(Path(out), header, key, held=held)
+        store = cls(Path(out), header, key)
         with output_errors(store._slide):
             for _ in range(100):
                 if store._published():
                     store.clean(store._out, header.slide_id)
                     return store
-                if held and not store._slide.exists():
-                    return store
                 with suppress(FileNotFoundError):  # another process published and cleared up just now: look again
-                    make_folder(store._slide if held else store._work)
+                    make_folder(store._work)
                     names = sorted(p.name for p in store._slide.iterdir())
                     store.stale = tuple(n for n in names if re.fullmatch(r"[0-9a-f]{16}", n) and not key.startswith(n))
                     return store
@@ -88,11 +84,11 @@ class Store:
     @property
     def finished(self) -> frozenset[int]:
         """Return the strips that are there and whole, read from disk now; each file's bytes are checked once."""
-        good, bad = set(self._held or ()), []
+        good, bad = set(), []
         try:
             names = sorted(p.name for p in self._work.iterdir())
         except FileNotFoundError:
-            return frozenset(range(self.header.strips)) if self._published() else frozenset(good)
+            return frozenset(range(self.header.strips)) if self._published() else frozenset()
         for name in names:
             found = _STRIP.fullmatch(name)
             if not found or int(found[1]) >= self.header.strips:
@@ -113,9 +109,7 @@ class Store:
             return open_store(self.path).tiles
         return TileRows.concat([self._check(strip).tiles() for strip in sorted(self.finished)])
 
-    def _check(self, strip: int) -> Strip:
-        if self._held is not None and strip in self._held:
-            return self._held[strip]
+    def _check(self, strip: int) -> StripFile:
         path = self._strip(strip)
         s = path.stat()
         seen = (s.st_ino, s.st_size, s.st_mtime_ns)
@@ -137,22 +131,18 @@ class Store:
         with suppress(StoreError, FileNotFoundError):
             self._check(strip)
             return
-        held = HeldStrip.of(cells, tiles)
-        if self._held is not None:
-            self._held[strip] = held
-            return
         try:
             with output_errors(self._work):
-                write_strip(self._strip(strip), self._tag, strip, held)
+                write_strip(self._strip(strip), self._tag, strip, cells, tiles)
         except FileNotFoundError as e:
             if not self._published():
                 raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
 
-    def commit(self, preview: Preview, *, workers: int = 1, fence: Callable[[], None] | None = None) -> CommittedInfo:
+    def commit(self, preview: Preview, *, workers: int = 1, fence: Fence | None = None) -> Committed:
         """Settle, render and publish by one rename; the first to publish under a key wins.
 
-        `fence` is called immediately before anything visible changes and may raise to refuse. Raises
-        StoreError where strips are missing or damaged, OutputError where the disk takes no more; the
+        `fence` is entered immediately before anything visible changes, and left behind it; it may raise to
+        refuse. Raises StoreError where strips are missing or damaged, OutputError where the disk takes no more; the
         strips stay.
         """
         try:
@@ -162,9 +152,9 @@ class Store:
             if not self._published():  # else another process published and cleared our folder away
                 raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
         self.clean(self._out, self.header.slide_id)
-        return info_of(self.path)
+        return _measured(info_of(self.path))
 
-    def _settle(self, preview: Preview, workers: int, fence: Callable[[], None] | None) -> None:
+    def _settle(self, preview: Preview, workers: int, fence: Fence | None) -> None:
         missing = sorted(set(range(self.header.strips)) - self.finished)
         if missing and self._published():
             return
@@ -174,30 +164,25 @@ class Store:
             raise StoreError(f"{len(missing)} of {self.header.strips} strips are missing ({some}){damaged}",
                              path=self._work, cure=_AGAIN)  # fmt: skip
         with output_errors(self.path):
-            strips = [self._opened(k) for k in range(self.header.strips)]
+            strips = [StripFile.open(self._strip(k), self._tag, k) for k in range(self.header.strips)]
             with _attempt(self._slide) as folder:
                 built = folder / self.path.name
                 build(built, self.header, self.key, strips, preview, workers)
                 self._publish(built, fence)
 
-    def _opened(self, strip: int) -> Strip:
-        held = None if self._held is None else self._held.get(strip)
-        return StripFile.open(self._strip(strip), self._tag, strip) if held is None else held
-
-    def _publish(self, built: Path, fence: Callable[[], None] | None) -> None:
+    def _publish(self, built: Path, fence: Fence | None) -> None:
         for _ in range(10):
             if self._published():
                 return
-            if fence is not None:
-                fence()
-            with suppress(FileNotFoundError):
-                self.path.rename(self._slide / unique("old"))
-            try:
-                built.rename(self.path)
-            except OSError as e:
-                if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                continue  # another process published between the two renames: look again
+            with nullcontext() if fence is None else fence():
+                with suppress(FileNotFoundError):
+                    self.path.rename(self._slide / unique("old"))
+                try:
+                    built.rename(self.path)
+                except OSError as e:
+                    if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    continue  # another process published between the two renames: look again
             # The files were synced before; the rename is not, nor is what follows: journals keep their
             # order, so that a power cut costs the last slides published, never a torn one.
             return
@@ -239,7 +224,7 @@ def _attempt(slide: Path) -> Iterator[Path]:
             remove_tree(old)
     name = unique("settle")
     folder, unnamed = slide / name, slide / f".{name}"
-    make_folder(unnamed)
+    unnamed.mkdir()
     with (unnamed / "lock").open("xb") as lock:
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -248,3 +233,8 @@ def _attempt(slide: Path) -> Iterator[Path]:
             yield folder
         finally:
             remove_tree(folder)
+
+
+def _measured(info: CommittedInfo) -> Committed:
+    sizes = [Path(folder, name).stat().st_size for folder, _, names in os.walk(info.path) for name in names]
+    return Committed(**vars(info), files=len(sizes), bytes=sum(sizes))

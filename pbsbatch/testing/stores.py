@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -285,7 +286,7 @@ class StoreTests:
     def test_a_fence_refuses(self, tmp_path: Path) -> None:
         smear = draw_smear(10, 300, 300, 60)
 
-        def fence() -> None:
+        def fence() -> AbstractContextManager[None]:
             raise StoreError("the driver is gone")
 
         store = self.begin(tmp_path, smear.header, KEY)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from pbsbatch.config import Config
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model
 from pbsbatch.run.events import SlideResult
-from pbsbatch.run.tasks import Workbench, commit_slide, prepare_slide, process_strips
+from pbsbatch.run.prepare import Workbench
+from pbsbatch.run.tasks import commit_slide, prepare_slides, process_strips
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel
 
@@ -21,11 +23,13 @@ def run_one(
     settings = config or Config()
     bench = Workbench(
         Config(**{name: getattr(settings, name) for name in Config.__slots__} | {"output": out}),
-        model or FakeOracleModel(), engine or FakeOracleEngine(), fence=lambda: None,
+        model or FakeOracleModel(), engine or FakeOracleEngine(), fence=nullcontext,
     )  # fmt: skip
-    prepared = prepare_slide(bench, SlideRef(slide_id, slide, slide.name, slide_id), lambda _: None)
-    if prepared.done is not None:
-        return prepared.done
-    order = sorted(prepared.missing, reverse=backwards)
-    done = [strip for one in order for strip in process_strips(bench, prepared, (one,), lambda _: None)[0]]
-    return commit_slide(bench, prepared, done)[0]
+    bundle = prepare_slides(bench, [SlideRef(slide_id, slide, slide.name, slide_id)], lambda _: None)
+    if bundle.results:
+        return bundle.results[0]
+    (prepared,) = bundle.planned
+    failed: dict[int, str] = {}
+    for strip in sorted(prepared.missing, reverse=backwards):
+        failed |= process_strips(bench, prepared, (strip,), lambda _: None).failed
+    return commit_slide(bench, prepared, failed, 0.0)[0]

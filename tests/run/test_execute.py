@@ -17,14 +17,14 @@ from pbsbatch.config import Config
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import UsageError
 from pbsbatch.models.base import Model
-from pbsbatch.run import cluster
 from pbsbatch.run.events import Event, RunStarted, SlideFinished, SlidePlanned, StripFinished
 from pbsbatch.run.execute import execute
+from pbsbatch.run.worker import Loaders
 from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel, load_fake_engine, load_fake_oracle
 from tests.oracle import draw_cells, write_oracle_slide
 from tests.run.inline import run_one
 
-LOADERS = cluster.Loaders(load_fake_oracle, load_fake_engine)
+LOADERS = Loaders(load_fake_oracle, load_fake_engine)
 
 
 class CrashingEngine(FakeOracleEngine):
@@ -105,7 +105,7 @@ def test_a_slide_that_kills_its_worker_fails_alone(archive: Path, tmp_path: Path
     for name in ("1.tif", "2.tif"):
         (slides / name).write_bytes((archive / name).read_bytes())
     config = Config(inputs=(slides,), output=tmp_path / "out", workers=2, halo=60)
-    loaders = cluster.Loaders(load_fake_oracle, load_crashing_engine)
+    loaders = Loaders(load_fake_oracle, load_crashing_engine)
     finished = execute(config, lambda _: None, loaders=loaders)
     status = {r.name: r.status for r in finished.results}
     assert status == {"1.tif": "ok", "2.tif": "ok", "poison.tif": "failed"}

@@ -1,0 +1,176 @@
+"""Prepare one slide: open, key, survey, calibrate, cut, and see what of it is on disk already. No Dask in here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from pbsbatch import __version__
+from pbsbatch.config import Config
+from pbsbatch.engines.base import Engine
+from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError
+from pbsbatch.models.base import Calibration, Model, Survey
+from pbsbatch.models.scale import estimate_mpp
+from pbsbatch.models.survey import survey
+from pbsbatch.plan import BAND_PX, Needs, Plan, make_plan, work_scale
+from pbsbatch.run.key import content_digest, key_facts, resume_key, what_changed
+from pbsbatch.run.output import free_bytes
+from pbsbatch.slides import open_slide
+from pbsbatch.slides.base import Slide, SlideRef
+from pbsbatch.store import Store, StoreHeader
+from pbsbatch.store import open as open_store
+
+__all__ = ["Prepared", "Workbench", "changed_since", "cut_slide", "prepare_slide", "store_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What a worker keeps between tasks: the loaded model and engine, and where results go."""
+
+    config: Config
+    model: Model
+    engine: Engine
+    fence: Callable[[], AbstractContextManager[None]]  # held while something becomes visible; raises OutputError
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A slide that is planned: small enough to travel to every worker."""
+
+    ref: SlideRef
+    plan: Plan
+    calibration: Calibration
+    key: str
+    facts: Mapping[str, Any]  # that the key is the digest of
+    scale_confidence: float | None
+    missing: Mapping[int, int]  # strip -> tiles, of the strips that are not on disk yet
+    published: bool = False  # under this key: nothing is left to do
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A slide that is open, measured, surveyed and cut."""
+
+    slide: Slide  # carries the um per pixel that the plan uses
+    plan: Plan
+    seen: Survey
+    scale_confidence: float | None  # only of an estimated scale
+
+
+def cut_slide(ref: SlideRef, model: Model, config: Config) -> Cut:
+    """Open a slide, find its scale, survey it once and cut it. The caller closes the slide."""
+    slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
+    try:
+        mpp, source, confidence = slide.mpp, slide.mpp_source, None
+        if mpp is None or source is None:
+            mpp, confidence = _estimated(slide)
+            source = "estimated"
+            slide.close()
+            slide = open_slide(ref.path, id=ref.id, mpp=mpp)
+        spec = model.spec
+        seen = survey(slide, work_scale(slide.levels, mpp, spec.work_mpp))
+        plan = make_plan(
+            slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, config=config, foreground=seen.foreground,
+            needs=Needs(spec.work_mpp, spec.max_cell_um, spec.context_px),
+        )  # fmt: skip
+    except PbsbatchError:
+        slide.close()
+        raise
+    return Cut(slide, plan, seen, confidence)
+
+
+def _estimated(slide: Slide) -> tuple[float, float]:
+    estimate = estimate_mpp(slide)
+    if estimate is None:
+        raise ScaleError(
+            "um per pixel is unknown and no red cells to measure it by were found", path=slide.path,
+            cure="Give it with --mpp, or in a slides.csv beside the slide",
+        )  # fmt: skip
+    return estimate.mpp, estimate.confidence
+
+
+def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
+    """Plan a slide and see what is on disk. The caller closes the slide."""
+    content = content_digest(ref.path)
+    cut = cut_slide(ref, bench.model, bench.config)
+    plan = cut.plan
+    try:
+        facts = _facts(bench, content, plan.mpp, plan.mpp_source)
+        key = resume_key(facts)
+        _refuse_over_budget(plan, bench.config, ref)
+        calibration = bench.model.calibrate(cut.seen)
+        prepared = Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {})
+        info = Store.committed(bench.config.output, ref.id)
+        if info is not None and info.key == key:
+            Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
+            return Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {}, published=True), cut.slide
+        finished = store_of(bench, prepared).finished
+        missing = {s: sum(1 for _ in plan.strip_tiles(s)) for s in range(plan.strips) if s not in finished}
+        return Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, missing), cut.slide
+    except PbsbatchError:
+        cut.slide.close()
+        raise
+
+
+def changed_since(bench: Workbench, ref: SlideRef) -> str | None:
+    """Say what changed since a slide was published, None if nothing did. The slide is not opened.
+
+    Its scale, where nobody gives one, is a matter of its content, and so it is what it was.
+    """
+    out = bench.config.output
+    stored = open_store(out / "slides" / f"{ref.id}.zarr")
+    before = stored.attributes.get("depends_on")
+    if not isinstance(before, dict):
+        return what_changed(before, {})
+    mpp, source = (ref.mpp, "given") if ref.mpp is not None else (float(before["mpp"]), before["mpp_source"])
+    if ref.mpp is None and source == "given":
+        source = "metadata"  # or estimated: either way not what it was
+    now = _facts(bench, content_digest(ref.path), mpp, source)
+    if stored.info.key != resume_key(now):
+        return what_changed(before, now)
+    Store.clean(out, ref.id)
+    return None
+
+
+def _facts(bench: Workbench, content: str, mpp: float, source: str) -> dict[str, Any]:
+    return key_facts(
+        content=content, mpp=mpp, mpp_source=source, spec=bench.model.spec, engine=bench.engine.name,
+        precision=bench.engine.precision, config=bench.config,
+    )  # fmt: skip
+
+
+def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
+    """Refuse a slide whose projected memory exceeds a given budget, and stop a run whose disk cannot hold it."""
+    workers = config.workers or os.cpu_count() or 1
+    if config.memory is not None and plan.projected_memory * workers > config.memory:
+        raise PlanError(
+            f"{workers} workers need {plan.projected_memory * workers / 1e9:.2f} GB of memory for it, the budget is "
+            f"{config.memory / 1e9:.2f} GB", path=ref.path, cure="Use fewer --workers or a larger --memory",
+        )  # fmt: skip
+    free = free_bytes(config.output)
+    if plan.projected_disk > free:
+        raise OutputError(
+            f"the disk is full: a slide needs about {plan.projected_disk / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+            path=config.output, cure="Free some space and run again: finished work is kept",
+        )  # fmt: skip
+
+
+def store_of(bench: Workbench, prepared: Prepared) -> Store:
+    """Open the slide's work folder; its header is the same in every attempt."""
+    plan, spec = prepared.plan, bench.model.spec
+    attributes: dict[str, Any] = {
+        "version": __version__, "model": spec.name, "model_version": spec.version, "model_digest": spec.digest,
+        "engine": bench.engine.name, "precision": bench.engine.precision, "content": prepared.facts["content"],
+        "mpp": plan.mpp, "mpp_source": plan.mpp_source, "scale_confidence": prepared.scale_confidence,
+        "plan": plan.facts(), "calibration": dict(prepared.calibration), "depends_on": dict(prepared.facts),
+    }  # fmt: skip
+    header = StoreHeader(
+        slide_id=prepared.ref.id, width=plan.width, height=plan.height,
+        mpp=None if plan.mpp_source == "estimated" else plan.mpp,
+        classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
+        attributes=attributes,
+    )  # fmt: skip
+    return Store.begin(bench.config.output, header, prepared.key)

@@ -1,0 +1,126 @@
+"""A worker's side of Dask: what is set up once per process, and the tasks as Dask calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+from distributed import Worker, get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from pbsbatch import __version__
+from pbsbatch.config import Config
+from pbsbatch.engines.base import Engine
+from pbsbatch.errors import EngineError
+from pbsbatch.models.base import Model
+from pbsbatch.models.carry import unpack
+from pbsbatch.pipeline import Timings
+from pbsbatch.run import tasks
+from pbsbatch.run.blackbox import BlackBox
+from pbsbatch.run.events import Event, SlideResult
+from pbsbatch.run.fence import Fence
+from pbsbatch.run.key import processor_class
+from pbsbatch.run.prepare import Prepared, Workbench
+from pbsbatch.slides.base import SlideRef
+from pbsbatch_kernels.warm import warm_up
+
+__all__ = ["TOPIC", "Loaders", "Setup", "commit", "look", "prepare", "process"]
+
+TOPIC = "pbsbatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    """How a worker gets its model and engine; tests put fakes in their place."""
+
+    model: Callable[[str], Model]
+    engine: Callable[[Model, str], Engine]
+
+
+class Setup(WorkerPlugin):
+    """Load kernels, model and engine once per worker process, before its first task.
+
+    A model that is not shipped travels as bytes, once per worker: a worker on another machine does not
+    see the folder, and one that joins late must not see what it became meanwhile.
+    """
+
+    name = "pbsbatch"
+
+    def __init__(
+        self, config: Config, loaders: Loaders, fence: Fence, *, digest: str, files: Mapping[str, bytes] | None
+    ) -> None:
+        self.config, self.loaders, self.fence = config, loaders, fence
+        self.version, self.digest, self.files = __version__, digest, files
+        self.processor: str | None = None  # the kind that all workers must be of
+
+    async def setup(self, worker: Worker) -> None:
+        """Make a worker ready, or refuse one that would compute otherwise than the others."""
+        if threading.current_thread() is threading.main_thread() and os.getppid() != 1:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+        cv2.setNumThreads(1)  # Dask owns the cores
+        self._refuse_other_kind()
+        # on a thread: the first time on a machine it takes long, and the worker must go on answering
+        worker.pbsbatch_kernels = await asyncio.to_thread(warm_up)  # type: ignore[attr-defined]
+        name = self.config.model
+        if self.files is not None:
+            name = str(unpack(self.files, Path(worker.local_directory), self.digest))
+        model = self.loaders.model(name)
+        if model.spec.digest != self.digest:
+            raise EngineError(f"the model {model.spec.name} is another one here than at the driver")
+        engine = self.loaders.engine(model, self.config.engine)
+        boxes = self.fence.lock.parent / "workers"
+        worker.pbsbatch_box = BlackBox(boxes, worker.address, self.config.patience)  # type: ignore[attr-defined]
+        worker.pbsbatch_bench = Workbench(self.config, model, engine, self.fence)  # type: ignore[attr-defined]
+
+    def _refuse_other_kind(self) -> None:
+        if __version__ != self.version:
+            raise EngineError(f"pbsbatch is {__version__} here and {self.version} at the driver")
+        if self.processor is not None and processor_class() != self.processor:
+            raise EngineError(f"this processor is a {processor_class()}, the run's are {self.processor}")
+
+
+@contextlib.contextmanager
+def _at_work() -> Iterator[tuple[Workbench, tasks.Report]]:
+    """Give a task its workbench and what it reports through, and watch that it goes on."""
+    worker: Any = get_worker()  # here: reports come from threads that do not know their worker
+    box: BlackBox = worker.pbsbatch_box
+
+    def report(event: Event) -> None:
+        box.news()
+        worker.log_event(TOPIC, pickle.dumps(event))
+
+    with box.task():
+        yield worker.pbsbatch_bench, report
+
+
+def look(refs: Sequence[SlideRef]) -> tasks.Looked:
+    """Run tasks.look_at_slides on this worker."""
+    with _at_work() as (bench, report):
+        return tasks.look_at_slides(bench, refs, report)
+
+
+def prepare(refs: Sequence[SlideRef]) -> tasks.Bundle:
+    """Run tasks.prepare_slides on this worker."""
+    with _at_work() as (bench, report):
+        return tasks.prepare_slides(bench, refs, report)
+
+
+def process(prepared: Prepared, strips: tuple[int, ...]) -> tasks.StripsDone:
+    """Run tasks.process_strips on this worker."""
+    with _at_work() as (bench, report):
+        return tasks.process_strips(bench, prepared, strips, report)
+
+
+def commit(prepared: Prepared, failed: Mapping[int, str], seconds: float) -> tuple[SlideResult, Timings]:
+    """Run tasks.commit_slide on this worker."""
+    with _at_work() as (bench, _):
+        return tasks.commit_slide(bench, prepared, failed, seconds)
