@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 
-from pbsbatch import models
+from pbsbatch import engines, models
 from pbsbatch.config import Config
+from pbsbatch.engines.base import Engine
 from pbsbatch.errors import PlanError, SlideError, one_line
 from pbsbatch.models.base import Model
 from pbsbatch.run.discovery import discover
@@ -54,13 +56,33 @@ class ArchivePlan:
     refusals: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class _Once:
+    """An engine that is loaded when a slide first asks for it: most archives say their scale."""
+
+    load: Callable[[], Engine]
+    engine: Engine | None = None
+    lock: Lock = field(default_factory=Lock)
+
+    def __call__(self) -> Engine:
+        with self.lock:
+            self.engine = self.engine or self.load()
+            return self.engine
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+
+
 def plan_archive(config: Config, *, load_model: Callable[[str], Model] = models.load) -> ArchivePlan:
     """Open, survey and cut every slide, and hold the sums against the budgets."""
     model = load_model(config.model)
+    engine = _Once(lambda: engines.load(model, config.engine))
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
     workers = config.workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        rows = tuple(pool.map(lambda ref: _row(ref, model, config), found.slides))
+        rows = tuple(pool.map(lambda ref: _row(ref, model, config, engine), found.slides))
+    engine.close()
     memory = workers * max((row.memory_bytes for row in rows), default=0)
     disk, free = sum(row.disk_bytes for row in rows), free_bytes(config.output)
     budget = memory_budget(config)
@@ -88,9 +110,9 @@ def memory_budget(config: Config) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _row(ref: SlideRef, model: Model, config: Config) -> PlannedSlide:
+def _row(ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engine]) -> PlannedSlide:
     try:
-        cut = cut_slide(ref, model, config)
+        cut = cut_slide(ref, model, config, engine)
     except (SlideError, PlanError) as error:
         return PlannedSlide(ref.id, ref.name, error=one_line(error.what))
     cut.slide.close()

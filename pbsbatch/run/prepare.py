@@ -17,6 +17,7 @@ from pbsbatch.models.scale import estimate_mpp
 from pbsbatch.models.survey import survey
 from pbsbatch.plan import BAND_PX, Needs, Plan, make_plan, work_scale
 from pbsbatch.run.key import content_digest, key_facts, resume_key, what_changed
+from pbsbatch.run.magnification import can_measure, measured_mpp
 from pbsbatch.run.output import free_bytes
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
@@ -60,13 +61,16 @@ class Cut:
     scale_confidence: float | None  # only of an estimated scale
 
 
-def cut_slide(ref: SlideRef, model: Model, config: Config) -> Cut:
-    """Open a slide, find its scale, survey it once and cut it. The caller closes the slide."""
+def cut_slide(ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engine] | None = None) -> Cut:
+    """Open a slide, find its scale, survey it once and cut it. The caller closes the slide.
+
+    The engine is asked for only where um per pixel is unknown and the model can measure it.
+    """
     slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
     try:
         mpp, source, confidence = slide.mpp, slide.mpp_source, None
         if mpp is None or source is None:
-            mpp, confidence = _estimated(slide)
+            mpp, confidence = _estimated(slide, model, engine)
             source = "estimated"
             slide.close()
             slide = open_slide(ref.path, id=ref.id, mpp=mpp)
@@ -82,8 +86,9 @@ def cut_slide(ref: SlideRef, model: Model, config: Config) -> Cut:
     return Cut(slide, plan, seen, confidence)
 
 
-def _estimated(slide: Slide) -> tuple[float, float]:
-    estimate = estimate_mpp(slide)
+def _estimated(slide: Slide, model: Model, engine: Callable[[], Engine] | None) -> tuple[float, float]:
+    looks = None if engine is None or not can_measure(model) else engine()
+    estimate = estimate_mpp(slide) if looks is None else measured_mpp(slide, model, looks)
     if estimate is None:
         raise ScaleError(
             "um per pixel is unknown and no red cells to measure it by were found", path=slide.path,
@@ -95,7 +100,7 @@ def _estimated(slide: Slide) -> tuple[float, float]:
 def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
     """Plan a slide and see what is on disk. The caller closes the slide."""
     content = content_digest(ref.path)
-    cut = cut_slide(ref, bench.model, bench.config)
+    cut = cut_slide(ref, bench.model, bench.config, lambda: bench.engine)
     plan = cut.plan
     try:
         facts = _facts(bench, content, plan.mpp, plan.mpp_source)
