@@ -136,7 +136,7 @@ def cells_of(model: Model, engine: Engine, sample: Sample, scale: str) -> Detect
         path.write_bytes(sample.encoded)
         mpp = RED_CELL_UM / sample.red_cell_px if scale == "labels" else None
         try:
-            cut = cut_slide(SlideRef("field", path, sample.name, sample.name, mpp), model, Config())
+            cut = cut_slide(SlideRef("field", path, sample.name, sample.name, mpp), model, Config(), lambda: engine)
         except ScaleError:
             return None
         sink = Kept()
