@@ -115,7 +115,11 @@ def _expect(holds: bool, name: str, said: str, path: Path) -> None:
 def _checked(config: Config) -> Config:
     """Refuse values that cannot be meant, before anything is touched."""
     rules: tuple[tuple[bool, str], ...] = (
-        (config.engine in ENGINES, f"--engine must be one of {', '.join(ENGINES)}, not {config.engine!r}"),
+        (
+            config.engine.partition(":")[0] in ENGINES and config.engine != "auto:",
+            f"--engine must be one of {', '.join(ENGINES)}, with a precision if need be, as openvino:fp32, "
+            f"not {config.engine!r}",
+        ),
         (config.mpp is None or 0.01 <= config.mpp <= 10, f"--mpp is um per pixel, 0.01 to 10, not {config.mpp}"),
         (
             config.score_threshold is None or 0 <= config.score_threshold <= 1,

@@ -10,11 +10,23 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from pbsbatch.errors import OutputError
 
-__all__ = ["file_sha256", "make_folder", "output_errors", "remove_tree", "sync_files", "unique", "write_atomic"]
+__all__ = [
+    "file_sha256",
+    "make_folder",
+    "new_file",
+    "new_folder",
+    "output_errors",
+    "remove_tree",
+    "sync_files",
+    "unique",
+    "write_all",
+    "write_atomic",
+]
 
 _WORTH_SYNCING = 1 << 20
 _PIECE = 1 << 20
@@ -58,6 +70,32 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
+def new_folder(path: str) -> None:
+    """Create a folder with its parents if it is not there.
+
+    For the thirty files and folders of a store: with pathlib they took twice as long, on many small slides half of all
+    the time beside the network.
+    """
+    try:
+        os.mkdir(path)  # noqa: PTH102
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+
+
+def new_file(path: str) -> FileIO:
+    """Open a file that must not be there yet for writing, without a buffer: what is written is written at once."""
+    return FileIO(path, "xb")
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write bytes to a file without a buffer, which may take them in pieces, as on a disk that fills up."""
+    done = file.write(data)
+    while done < len(data):
+        done += file.write(memoryview(data)[done:])
+
+
 def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bool = False) -> None:
     """Write a file that is there wholly or not at all, whichever process is killed when.
 
@@ -81,11 +119,11 @@ def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bo
         raise
 
 
-def file_sha256(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+def file_sha256(path: str | Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
     """Return the hex digest of a file, read in pieces; on_bytes hears how long each was."""
     digest = hashlib.sha256()
-    view = memoryview(bytearray(_PIECE))
-    with path.open("rb", buffering=0) as file:
+    with FileIO(path) as file:  # most files are far smaller than a piece
+        view = memoryview(bytearray(max(1, min(_PIECE, os.fstat(file.fileno()).st_size))))
         while size := file.readinto(view):
             digest.update(view[:size])
             on_bytes(size)

@@ -12,9 +12,11 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -22,6 +24,7 @@ import zarr
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from pbsbatch.disk import new_file, new_folder, write_all
 from pbsbatch.errors import UnreadableSlideError, UnsupportedFormatError
 
 __all__ = [
@@ -68,6 +71,7 @@ class ArraySpec:
     fill: float = 0
     level: int = 1  # of zstd: higher levels cost more than they save on labels
     dimensions: tuple[str, ...] | None = None
+    separator: str = "/"  # "." keeps a table's few shards in the array's own folder: no folders for them
     attributes: Mapping[str, JSON] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,7 +108,7 @@ class ArraySpec:
             "shape": list(self.shape),
             "data_type": dtype.name,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.shard)}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": self.separator}},
             "fill_value": float(self.fill) if dtype.kind == "f" else int(self.fill),
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
             "attributes": dict(self.attributes),
@@ -124,11 +128,12 @@ class ArrayWriter:
     def __init__(self, path: Path, spec: ArraySpec) -> None:
         self.spec = spec
         self._path = path
+        self._folders = {str(path)}  # that are there
         self._dtype = np.dtype(spec.dtype).newbyteorder("<")
         self._codec = Zstd(level=spec.level)
         self._open: dict[tuple[int, ...], _Shard] = {}
         self._left = math.prod(spec.chunks)
-        _write_json(path, spec.metadata())
+        _write_text(path, _array_text(spec) if not spec.attributes else _text(spec.metadata()))
 
     def encode(self, chunk: NDArray[np.generic]) -> bytes | None:
         """Return a chunk's bytes, None where it holds the fill value alone. Safe to call from many threads."""
@@ -145,7 +150,7 @@ class ArrayWriter:
         where = tuple(a // n for a, n in zip(at, self.spec.per_shard, strict=True))
         shard = self._open.get(where)
         if shard is None:
-            shard = self._open[where] = _Shard(self._path.joinpath("c", *map(str, where)), self.spec, where)
+            shard = self._open[where] = _Shard(self._path, self._folders, self.spec, where)
         shard.put(tuple(a % n for a, n in zip(at, self.spec.per_shard, strict=True)), data)
         self._left -= 1
         if shard.left == 0:
@@ -167,9 +172,10 @@ class ArrayWriter:
 class _Shard:
     """One shard file: encoded chunks, then the index of (offset, size), then the index's crc32c."""
 
-    def __init__(self, path: Path, spec: ArraySpec, where: tuple[int, ...]) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
+    def __init__(self, array: Path, folders: set[str], spec: ArraySpec, where: tuple[int, ...]) -> None:
+        key = spec.separator.join(["c", *map(str, where)])
+        self._path, self._folders = f"{array}/{key}", folders
+        self._file: FileIO | None = None
         self._index = np.full((*spec.per_shard, 2), _MISSING, "<u8")
         self._at = 0
         self.left = math.prod(
@@ -181,9 +187,12 @@ class _Shard:
         if data is None:
             return
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("xb")
-        self._file.write(data)
+            folder = self._path.rpartition("/")[0]
+            if folder not in self._folders:
+                new_folder(folder)
+                self._folders.add(folder)
+            self._file = new_file(self._path)
+        write_all(self._file, data)
         self._index[at] = self._at, len(data)
         self._at += len(data)
 
@@ -191,7 +200,7 @@ class _Shard:
         if self._file is None:
             return
         index = self._index.tobytes()
-        self._file.write(index + struct.pack("<I", google_crc32c.value(index)))
+        write_all(self._file, index + struct.pack("<I", google_crc32c.value(index)))
         self.close()
 
     def close(self) -> None:
@@ -256,13 +265,27 @@ def write_array(path: Path, spec: ArraySpec, values: NDArray[np.generic]) -> Non
 
 def write_group(path: Path, attributes: Mapping[str, JSON] | None = None) -> None:
     """Write a group's zarr.json."""
-    _write_json(path, {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})})
+    _write_text(path, _text({"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}))
 
 
-def _write_json(folder: Path, value: Mapping[str, JSON]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "zarr.json").open("xb") as f:
-        f.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+def _text(value: Mapping[str, JSON]) -> bytes:
+    return json.dumps(value, allow_nan=False).encode() + b"\n"
+
+
+def _array_text(spec: ArraySpec) -> bytes:
+    """Return the zarr.json of an array without attributes; the stores of an archive have many alike."""
+    return _array_text_of(*(getattr(spec, f.name) for f in fields(spec) if f.name != "attributes"))
+
+
+@lru_cache(1024)
+def _array_text_of(*values: Any) -> bytes:
+    return _text(ArraySpec(*values).metadata())
+
+
+def _write_text(folder: Path, text: bytes) -> None:
+    new_folder(str(folder))
+    with new_file(f"{folder}/zarr.json") as f:
+        write_all(f, text)
 
 
 def _multiscale(name: str, channels: bool, scales: Sequence[float], unit: str | None) -> dict[str, JSON]:

@@ -15,9 +15,10 @@ from typing import Any
 
 from pbsbatch.errors import StoreError, UsageError
 from pbsbatch.run.csv_text import plain_cell
+from pbsbatch.run.discovery import discover
 from pbsbatch.store import StoredSlide, open_store
 
-__all__ = ["Run", "RunSlide", "open_run"]
+__all__ = ["Run", "RunSlide", "open_run", "originals"]
 
 SUMMARY = "summary.csv"
 
@@ -101,6 +102,21 @@ def open_run(out: str | Path) -> Run:
         row = by_store.get(slide_id, {})
         slides.append(RunSlide(slide_id, row.get("slide", slide_id), row, stores[slide_id]))
     return Run(path, tuple(slides), _facts(path / "run.json"))
+
+
+def originals(run: Run) -> Mapping[str, Path]:
+    """Return where the slides of a run lie, by id, as far as they are still there."""
+    inputs = [Path(p) for p in run.facts.get("config", {}).get("inputs", [])]
+    there = [p for p in inputs if p.exists()]
+    if not there:
+        raise UsageError(
+            "the slides of this run are not where they were, or the run has not finished", path=run.path,
+            cure="Crops are cut from the slides: put them back, or run again",
+        )  # fmt: skip
+    return {
+        ref.id: ref.path
+        for ref in discover(inputs if len(there) == len(inputs) else there, output=None, mpp=None).slides
+    }
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -28,7 +28,7 @@ import numba
 from llvmlite.binding import get_host_cpu_name
 from numba.core.caching import FunctionCache
 
-__all__ = ["cache_folder", "folder_for", "kernel", "kernel_ieee", "locked", "tally"]
+__all__ = ["cache_folder", "folder_for", "kernel", "kernel_ieee", "locked", "only_ours", "tally"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,7 +145,7 @@ def cache_folder(name: str, digest: str) -> Path | None:
             for missing in [f for f in (*reversed(root.parents), root) if not f.exists()]:
                 missing.mkdir(mode=0o700, exist_ok=True)  # mkdir(parents=True) would leave the parents to the umask
             folder = root.resolve() / f"{name}-{digest}"
-            if not _only_ours(folder.parent):
+            if not only_ours(folder.parent):
                 continue
             if not folder.exists():
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -154,7 +154,7 @@ def cache_folder(name: str, digest: str) -> Path | None:
                 pass
         except OSError:
             continue
-        if _only_ours(folder):
+        if only_ours(folder):
             return folder
     return None
 
@@ -173,7 +173,7 @@ def _roots() -> Iterator[Path]:
         yield Path(tempfile.gettempdir()) / f"pbsbatch-{os.geteuid()}" / "numba"
 
 
-def _only_ours(folder: Path) -> bool:
+def only_ours(folder: Path) -> bool:
     """Say whether nobody else can write into the folder, nor swap it or a folder above it for another."""
     own = folder.lstat()
     if not stat.S_ISDIR(own.st_mode) or own.st_uid != os.geteuid() or own.st_mode & 0o022:

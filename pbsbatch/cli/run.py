@@ -66,6 +66,8 @@ def run(
     from pbsbatch.cli.view import View, exit_code
     from pbsbatch.config import parse_bytes, resolve
     from pbsbatch.errors import OutputError
+    from pbsbatch.report.reporter import Reporter
+    from pbsbatch.run.events import Event
     from pbsbatch.run.execute import execute
 
     settings = resolve(
@@ -77,13 +79,22 @@ def run(
         },
         config,
     )  # fmt: skip
-    with View(settings) as view:
+    with View(settings) as view, Reporter(settings.output) as reporter:
+
+        def on_event(event: Event) -> None:
+            view.on_event(event)
+            reporter.on_event(event)
+
         try:
-            finished = execute(settings, view.on_event)
+            finished = execute(settings, on_event)
         except OutputError as error:
             if not view.started:
                 raise
             print(f"pbsbatch: {error}", file=sys.stderr)
             raise typer.Exit(3) from error
     view.show_summary(finished)
+    if reporter.report is None:
+        print(f"pbsbatch: no report was written: {reporter.problem}", file=sys.stderr)
+    elif not settings.quiet:
+        print(f"report:  {reporter.report}")
     raise typer.Exit(exit_code(finished))

@@ -27,6 +27,16 @@ class Engine(Protocol):
         """Return how many calls it runs at a time, each on a core of this process; 0: it computes on a device."""
         ...
 
+    @property
+    def device(self) -> str:
+        """Return "cpu", or the name of the GPU that it runs on."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what whoever runs it should be told, in the order it came up; whoever has told it empties the list."""
+        ...
+
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
         """Run a batch (B, H, W, 3) of RGB pixels."""
         ...

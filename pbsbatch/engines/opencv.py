@@ -17,6 +17,10 @@ class OpenCVEngine:
 
     name = "opencv"
     precision = "uint8"
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
 
     @property
     def lanes(self) -> int:

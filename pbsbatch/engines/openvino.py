@@ -22,7 +22,7 @@ from pbsbatch.errors import EngineError, ModelError, one_line
 from pbsbatch.models.base import Raw
 from pbsbatch.models.folder import INT8, ONNX, Folder
 
-__all__ = ["PRECISIONS", "OpenVINOEngine", "best_precision"]
+__all__ = ["PRECISIONS", "OpenVINOEngine", "best_precision", "precisions_here"]
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What to compute in, by our name: an int8 file says itself which layers are int8, the rest of it is float."""
@@ -30,11 +30,15 @@ MOST_SHAPES = 3
 """Compiled networks that are kept; a run needs no more tile shapes."""
 
 
+def precisions_here(folder: Folder) -> tuple[str, ...]:
+    """Return the precisions that the folder has and this processor computes well, the fastest first."""
+    int8 = INT8 in folder.files and has_int8()
+    return (*(("int8",) if int8 else ()), *(("bf16",) if has_bf16() else ()), "fp32")
+
+
 def best_precision(folder: Folder) -> str:
     """Return the fastest precision that the folder has and this processor computes well."""
-    if INT8 in folder.files and has_int8():
-        return "int8"
-    return "bf16" if has_bf16() else "fp32"
+    return precisions_here(folder)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,14 @@ class OpenVINOEngine:
     """Run a model folder on the CPU. Law: the precision is the one that was asked for, or there is an error."""
 
     name = "openvino"
+    device = "cpu"
 
     def __init__(self, folder: Folder, precision: str = "auto", threads: int | None = None) -> None:
         self.precision = best_precision(folder) if precision == "auto" else precision
         _refuse_precision(folder, self.precision)
         self.threads = own_threads() if threads is None else threads
         self._file = INT8 if self.precision == "int8" else ONNX
+        self.notes: list[str] = []
         self._folder = folder
         self._core = ov.Core()
         self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()

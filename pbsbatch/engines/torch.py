@@ -63,13 +63,15 @@ class TorchEngine:
         self, folder: ModelFolder | ClassifierFolder, precision: str = "auto", device: str = "auto",
         threads: int | None = None,
     ) -> None:  # fmt: skip
-        self.device = _device(device)
-        cuda = self.device.type == "cuda"
+        self.notes: list[str] = []
+        place = _device(device)
+        cuda = place.type == "cuda"
+        self.device = torch.cuda.get_device_name(place) if cuda else "cpu"
         known = tuple(CUDA_PRECISIONS) if cuda else CPU_PRECISIONS
         self.precision = known[0] if precision == "auto" else precision
         if self.precision not in known:
             raise EngineError(
-                f"torch does not compute in {self.precision} on {self.device}", cure=f"Precisions: {', '.join(known)}"
+                f"torch does not compute in {self.precision} on {place}", cure=f"Precisions: {', '.join(known)}"
             )
         self._lock, self._outputs = Lock(), folder.outputs
         self._net: Served | None = served(folder).to(memory_format=torch.channels_last)
@@ -77,14 +79,14 @@ class TorchEngine:
         if cuda:
             from pbsbatch.engines.cuda import CudaRunner
 
-            self._cuda = CudaRunner(self._net, self.device, CUDA_PRECISIONS[self.precision])
+            self._cuda = CudaRunner(self._net, place, CUDA_PRECISIONS[self.precision])
         else:
             torch.set_num_threads(own_threads() if threads is None else threads)  # of the whole process
 
     @property
     def lanes(self) -> int:
         """Return 1 on the CPU, whose cores a single call uses already."""
-        return 0 if self.device.type == "cuda" else 1
+        return 1 if self.device == "cpu" else 0
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
         """Return what the model's network gives, float32, of a batch (B, H, W, 3)."""

@@ -5,7 +5,7 @@ Law: a crop is square, the cell's box in its middle, at level 0; beyond the slid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,30 +14,14 @@ from numpy.typing import NDArray
 
 from pbsbatch.errors import UsageError
 from pbsbatch.export.cells import ROWS
-from pbsbatch.results import Run, RunSlide
-from pbsbatch.run.discovery import discover
+from pbsbatch.results import Run, RunSlide, originals
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide
 
-__all__ = ["originals", "write_crops"]
+__all__ = ["write_crops"]
 
 MARGIN = 1.3
 """Side of a crop in the longer sides of the cell's box."""
-
-
-def originals(run: Run) -> Mapping[str, Path]:
-    """Return where the slides of a run lie, by id, as far as they are still there."""
-    inputs = [Path(p) for p in run.facts.get("config", {}).get("inputs", [])]
-    there = [p for p in inputs if p.exists()]
-    if not there:
-        raise UsageError(
-            "the slides of this run are not where they were, or the run has not finished", path=run.path,
-            cure="Crops are cut from the slides: put them back, or run again",
-        )  # fmt: skip
-    return {
-        ref.id: ref.path
-        for ref in discover(inputs if len(there) == len(inputs) else there, output=None, mpp=None).slides
-    }
 
 
 def write_crops(

@@ -23,9 +23,9 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import KilledWorker
 
 from pbsbatch.config import Config
+from pbsbatch.engines.processor import processor_class
 from pbsbatch.errors import UsageError
 from pbsbatch.run.events import Event
-from pbsbatch.run.key import processor_class
 from pbsbatch.run.worker import TOPIC, Loaders, Setup
 from pbsbatch_kernels.warm import WarmUp
 
@@ -122,7 +122,7 @@ def connect(config: Config, setup: Setup) -> Iterator[Cluster]:
             raise UsageError(
                 f"the scheduler at {config.scheduler} has no workers", cure="Start some with `dask worker`"
             )
-        setup.processor = _one_kind(client)
+        setup.processor = _one_kind(client) if setup.one_kind else None
         client.register_plugin(setup)
         if config.scheduler is not None:
             stack.callback(_forget, client, setup.name)

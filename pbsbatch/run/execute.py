@@ -64,11 +64,15 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
             record_names(key, known)
             on_event = scrubber.listening(on_event)
         on_event = stack.enter_context(audited(config.output, with_paths=key is None)).listening(on_event)
-        notes = list(found.warnings)
+        notes = [*engine.notes, *found.warnings]
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")
         fence = Fence(config.output / MARKER / "lock", token)
-        setup = Setup(config, loaders, fence, digest=model.spec.digest, files=packed(config.model))
+        chosen = replace(config, engine=f"{engine.name}:{engine.precision}")  # no worker chooses for itself
+        setup = Setup(
+            chosen, loaders, fence, digest=model.spec.digest, files=packed(config.model),
+            one_kind=engine.device == "cpu",
+        )  # fmt: skip
         with cluster.connect(config, setup) as workers:
             state = _first_state(found, config.output, in_order=deadline is not None)
             driver = Driver(config, found, workers, state, on_event, deadline)

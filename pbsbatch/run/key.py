@@ -5,35 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pbsbatch.config import RESULT_FIELDS, Config
+from pbsbatch.engines.base import Engine
+from pbsbatch.engines.processor import place_of
 from pbsbatch.models.base import ModelSpec
 from pbsbatch.slides.files import slide_files
 
-__all__ = ["RESULTS_VERSION", "content_digest", "key_facts", "processor_class", "resume_key", "what_changed"]
+__all__ = ["RESULTS_VERSION", "content_digest", "key_facts", "resume_key", "what_changed"]
 
 RESULTS_VERSION = 4
 """Raised when the code changes what it finds; committed results of an older version are redone."""
 WORDS = {
     "content": "the slide changed", "mpp": "its scale changed", "mpp_source": "its scale changed",
     "model": "the model changed", "engine": "the engine changed", "precision": "the precision changed",
-    "processor": "the kind of processor changed", "results_version": "pbsbatch finds other things now",
+    "processor": "the kind of processor or GPU changed", "results_version": "pbsbatch finds other things now",
 }  # fmt: skip
 SAMPLE_BYTES = 1 << 16
 SAMPLES = 16
 
 
 def key_facts(
-    *, content: str, mpp: float, mpp_source: str, spec: ModelSpec, engine: str, precision: str, config: Config
+    *, content: str, mpp: float, mpp_source: str, spec: ModelSpec, engine: Engine, config: Config
 ) -> dict[str, Any]:
     """Return all that a slide's results depend on, as plain JSON; a store keeps it, to say later what changed."""
     return {
-        "content": content, "mpp": repr(mpp), "mpp_source": mpp_source, "model": spec.digest, "engine": engine,
-        "precision": precision, "processor": processor_class(), "results_version": RESULTS_VERSION,
+        "content": content, "mpp": repr(mpp), "mpp_source": mpp_source, "model": spec.digest, "engine": engine.name,
+        "precision": engine.precision, "processor": place_of(engine), "results_version": RESULTS_VERSION,
         "config": {name: _plain(getattr(config, name)) for name in RESULT_FIELDS},
     }  # fmt: skip
 
@@ -80,17 +81,3 @@ def _offsets(size: int) -> list[int]:
     if size <= SAMPLES * SAMPLE_BYTES:
         return list(range(0, size, SAMPLE_BYTES))
     return [(size - SAMPLE_BYTES) * i // (SAMPLES - 1) for i in range(SAMPLES)]
-
-
-def processor_class() -> str:
-    """Name the class of processors that give bit-identical results: networks differ between instruction sets."""
-    flags: set[str] = set()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("flags"):
-                flags = set(line.split(":", 1)[1].split())
-                break
-    except OSError:
-        pass
-    wide = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if name in flags]
-    return "-".join([platform.machine(), *wide])

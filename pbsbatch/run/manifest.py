@@ -1,9 +1,9 @@
 """OUT/manifest.json: what a run left behind, so that anyone can see later that nothing has changed.
 
-`files` holds the sha256 of each table and log. `stores` holds for each slide the sha256 of its seal, which lists
-every file of its store (store/seal.py): ten thousand slides make a manifest of a few MB, and `verify` still names
-the file that changed. `slides` holds the sha256 of the slides' own bytes (run/slide_digest.py), null where it
-is not known yet.
+`files` holds the sha256 of each table and log, `pages` that of each slide's page of the report. `stores` holds for
+each slide the sha256 of its seal, which lists every file of its store (store/seal.py): ten thousand slides make a
+manifest of a few MB, and `verify` still names the file that changed. `slides` holds the sha256 of the slides' own
+bytes (run/slide_digest.py), null where it is not known yet.
 
 Law: it is taken away when a run begins and written last, so that where it is, results are at rest.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from pbsbatch import __version__
 from pbsbatch.disk import file_sha256, output_errors, write_atomic
 from pbsbatch.run.events import SlideResult
-from pbsbatch.run.output import MARKER
+from pbsbatch.run.output import MARKER, PAGES
 from pbsbatch.run.slide_digest import SlideDigest
 from pbsbatch.store.seal import read_seal, seal_path
 
@@ -45,6 +45,7 @@ def write(
         facts = {
             "format": FORMAT, "pbsbatch": __version__, "written_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": {path.name: _file(path) for path in sorted(out.iterdir()) if _counts(path)},
+            "pages": {path.name: _file(path) for path in sorted((out / PAGES).glob("*")) if _counts(path)},
             "stores": {path.stem: _store(out, path.stem) for path in sorted((out / "slides").glob("*.zarr"))},
             "slides": slides,
         }  # fmt: skip

@@ -20,10 +20,22 @@ from pbsbatch.run.fence import turnstile
 from pbsbatch.run.keyfile import Key
 from pbsbatch.store.seal import seal_path
 
-__all__ = ["MARKER", "check_ours", "claim", "free_bytes", "host_name", "is_deidentified", "locked", "start_over"]
+__all__ = [
+    "MARKER",
+    "PAGES",
+    "check_ours",
+    "claim",
+    "free_bytes",
+    "host_name",
+    "is_deidentified",
+    "locked",
+    "start_over",
+]
 
 MARKER = ".pbsbatch"
 """A folder inside OUT that says it is ours; it holds the lock and the inputs that the results belong to."""
+PAGES = "report"
+"""A folder inside OUT with a page for each slide."""
 
 
 def check_ours(out: Path, inputs: Sequence[Path], *, fresh: bool, key: Key | None = None) -> None:
@@ -146,7 +158,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log")
+OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log", "report.html")
 
 
 def start_over(out: Path) -> list[str]:
@@ -159,6 +171,7 @@ def start_over(out: Path) -> list[str]:
     if stores.is_dir() and not stores.is_symlink():
         found = [path for path in sorted(stores.glob("*.zarr")) if _is_our_store(path)]
         ours += [stores / ".work", *found, *(seal_path(out, path.stem) for path in found)]
+        ours += [out / PAGES / f"{path.stem}.html" for path in found]
     removed: list[str] = []
     with output_errors(out):
         for path in ours:

@@ -142,9 +142,8 @@ def changed_since(bench: Workbench, ref: SlideRef) -> str | None:
 
 def _facts(bench: Workbench, content: str, mpp: float, source: str) -> dict[str, Any]:
     return key_facts(
-        content=content, mpp=mpp, mpp_source=source, spec=bench.model.spec, engine=bench.engine.name,
-        precision=bench.engine.precision, config=bench.config,
-    )  # fmt: skip
+        content=content, mpp=mpp, mpp_source=source, spec=bench.model.spec, engine=bench.engine, config=bench.config
+    )
 
 
 def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
@@ -163,12 +162,13 @@ def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
         )  # fmt: skip
 
 
-def store_of(bench: Workbench, prepared: Prepared) -> Store:
-    """Open the slide's work folder; its header is the same in every attempt."""
+def store_of(bench: Workbench, prepared: Prepared, *, held: bool = False) -> Store:
+    """Open the slide's work folder; its header is the same in every attempt. Held: strips stay in this process."""
     plan, spec = prepared.plan, bench.model.spec
     attributes: dict[str, Any] = {
         "version": __version__, "model": spec.name, "model_version": spec.version, "model_digest": spec.digest,
-        "engine": bench.engine.name, "precision": bench.engine.precision, "content": prepared.facts["content"],
+        "engine": bench.engine.name, "precision": bench.engine.precision, "device": bench.engine.device,
+        "content": prepared.facts["content"],
         "mpp": plan.mpp, "mpp_source": plan.mpp_source, "scale_confidence": prepared.scale_confidence,
         "plan": plan.facts(), "calibration": dict(prepared.calibration), "depends_on": dict(prepared.facts),
     }  # fmt: skip
@@ -178,4 +178,4 @@ def store_of(bench: Workbench, prepared: Prepared) -> Store:
         classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
         attributes=attributes,
     )  # fmt: skip
-    return Store.begin(bench.config.output, header, prepared.key)
+    return Store.begin(bench.config.output, header, prepared.key, held=held)

@@ -19,11 +19,12 @@ from pbsbatch import __version__
 from pbsbatch.config import Config
 from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.engines.base import Engine
+from pbsbatch.engines.processor import processor_class
 from pbsbatch.models.base import ModelSpec
 from pbsbatch.run.csv_text import csv_bytes
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import RunFinished, SlideResult
-from pbsbatch.run.key import RESULTS_VERSION, processor_class
+from pbsbatch.run.key import RESULTS_VERSION
 
 __all__ = ["COLUMNS", "row_of", "with_seconds", "write"]
 
@@ -101,7 +102,7 @@ def _facts(
         "slides": {name: count(name) for name in ("ok", "failed", "pending")} | {"skipped": len(skipped)},
         "skipped": skipped,
         "config": _settings(config),
-        "model": asdict(spec), "engine": {"name": engine.name, "precision": engine.precision},
+        "model": asdict(spec), "engine": {"name": engine.name, "precision": engine.precision, "device": engine.device},
         "machine": {
             "platform": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count(),
             "processor": processor_class(),

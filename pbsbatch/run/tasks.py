@@ -21,7 +21,7 @@ from pbsbatch.run.prepare import Prepared, Workbench, changed_since, prepare_sli
 from pbsbatch.run.result import failed_result, slide_result
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
-from pbsbatch.store import TILE_FAILED, Preview
+from pbsbatch.store import TILE_FAILED, Preview, Store
 
 __all__ = [
     "Bundle",
@@ -108,6 +108,7 @@ class _Open:
 
     prepared: Prepared
     slide: Slide
+    store: Store
     left: int
     seconds: float
     failed: dict[int, str] = field(default_factory=dict)
@@ -146,9 +147,9 @@ class _Stream:
                 self.bundle.planned.append(prepared)
                 self.mark += time.perf_counter() - start
             else:
-                self.open[ref.id] = _Open(prepared, slide, len(prepared.missing), 0.0)
+                store = store_of(self.bench, prepared, held=True)
+                self.open[ref.id] = _Open(prepared, slide, store, len(prepared.missing), 0.0)
                 if prepared.missing:
-                    store = store_of(self.bench, prepared)
                     yield Job(slide, prepared.plan, prepared.calibration, tuple(prepared.missing), store)
                 else:
                     self._commit(ref.id)
@@ -180,7 +181,7 @@ class _Stream:
     def _commit(self, slide_id: str) -> None:
         one = self.open.pop(slide_id)
         try:
-            _commit(self.bench, one.prepared, one.slide, one.failed, self.bundle.timings)
+            _commit(self.bench, one.prepared, one.store, one.slide, one.failed, self.bundle.timings)
             path = self.bench.config.output / "slides" / f"{slide_id}.zarr"
             result = slide_result(one.prepared.ref, path, failed=one.failed, seconds=one.seconds + self._lap())
         except OutputError:
@@ -232,7 +233,7 @@ def commit_slide(
     start, timings = time.perf_counter(), Timings()
     slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
     try:
-        _commit(bench, prepared, slide, failed, timings)
+        _commit(bench, prepared, store_of(bench, prepared), slide, failed, timings)
     finally:
         slide.close()
     path = bench.config.output / "slides" / f"{prepared.ref.id}.zarr"
@@ -240,9 +241,10 @@ def commit_slide(
     return slide_result(prepared.ref, path, failed=failed, seconds=took), timings
 
 
-def _commit(bench: Workbench, prepared: Prepared, slide: Slide, known: Mapping[int, str], timings: Timings) -> None:
+def _commit(
+    bench: Workbench, prepared: Prepared, store: Store, slide: Slide, known: Mapping[int, str], timings: Timings
+) -> None:
     """Refuse a slide with too many unreadable tiles, else settle, render and publish it."""
-    store = store_of(bench, prepared)
     failed, tiles = int((store.tiles().status == TILE_FAILED).sum()), prepared.plan.tiles
     if tiles and failed / tiles > bench.config.max_failed_tiles:
         first = known[min(known)] if known else "met by an earlier run"

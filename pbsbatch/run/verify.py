@@ -16,7 +16,7 @@ from pbsbatch.errors import UsageError
 from pbsbatch.run import manifest
 from pbsbatch.run.keyfile import default_key_file, read_names
 from pbsbatch.run.lock import owner_of
-from pbsbatch.run.output import MARKER, is_deidentified
+from pbsbatch.run.output import MARKER, PAGES, is_deidentified
 from pbsbatch.run.slide_digest import digest_slide
 from pbsbatch.store.seal import FOLDER as SEALS
 from pbsbatch.store.seal import files_below, read_seal, seal_path
@@ -55,9 +55,9 @@ def verify(
     facts = _read(out)
     work = _Verifying(out, on_file, on_bytes)
     known = {name: one for name, one in facts["slides"].items() if one["sha256"] is not None} if slides else {}
-    files = len(facts["files"]) + sum(1 + (one["files"] or 0) for one in facts["stores"].values())
+    files = len(facts["files"]) + len(facts["pages"]) + sum(1 + (one["files"] or 0) for one in facts["stores"].values())
     on_start(files, sum(one["bytes"] for one in known.values()))
-    work.tables(facts["files"])
+    work.tables(facts["files"], facts["pages"])
     work.stores(facts["stores"])
     if slides:
         work.slides(facts["slides"], _paths(out, facts, key_file))
@@ -87,7 +87,12 @@ def _read(out: Path) -> dict[str, Any]:
 
 def _checked(facts: dict[str, Any]) -> dict[str, Any]:
     """Refuse a manifest that lacks what is read from it, or names files elsewhere."""
-    for name, one in (*facts["files"].items(), *facts["stores"].items(), *facts["slides"].items()):
+    for name, one in (
+        *facts["files"].items(),
+        *facts["pages"].items(),
+        *facts["stores"].items(),
+        *facts["slides"].items(),
+    ):
         if "/" in name or name in ("", ".", ".."):
             raise ValueError(f"{name!r} is no plain name")
         if not isinstance(one["sha256"], str | None):
@@ -124,13 +129,16 @@ class _Verifying:
         self.out, self.on_file, self.on_bytes = out, on_file, on_bytes
         self.verdict = Verdict()
 
-    def tables(self, files: Mapping[str, Any]) -> None:
-        """Check what lies at the top: tables, logs, and what should not be there."""
+    def tables(self, files: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
+        """Check what lies at the top: tables, logs, the report, and what should not be there."""
         for name, one in files.items():
             self._file(self.out / name, name, one["sha256"])
         for path in sorted(self.out.iterdir()):
-            if path.name not in files and path.name not in (MARKER, manifest.FILE, "slides", SEALS):
+            if path.name not in files and path.name not in (MARKER, PAGES, manifest.FILE, "slides", SEALS):
                 self.verdict.extra.append(path.name)
+        for name, one in pages.items():
+            self._file(self.out / PAGES / name, f"{PAGES}/{name}", one["sha256"])
+        self._only(PAGES, set(pages))
 
     def stores(self, stores: Mapping[str, Any]) -> None:
         """Check each store against its seal, its seal against the manifest."""

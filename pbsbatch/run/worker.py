@@ -20,6 +20,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from pbsbatch import __version__
 from pbsbatch.config import Config
 from pbsbatch.engines.base import Engine
+from pbsbatch.engines.processor import processor_class
 from pbsbatch.errors import EngineError
 from pbsbatch.models.base import Model
 from pbsbatch.models.carry import unpack
@@ -28,7 +29,6 @@ from pbsbatch.run import tasks
 from pbsbatch.run.blackbox import BlackBox
 from pbsbatch.run.events import Event, SlideResult
 from pbsbatch.run.fence import Fence
-from pbsbatch.run.key import processor_class
 from pbsbatch.run.prepare import Prepared, Workbench
 from pbsbatch.slides.base import SlideRef
 from pbsbatch_kernels.warm import warm_up
@@ -56,10 +56,12 @@ class Setup(WorkerPlugin):
     name = "pbsbatch"
 
     def __init__(
-        self, config: Config, loaders: Loaders, fence: Fence, *, digest: str, files: Mapping[str, bytes] | None
-    ) -> None:
+        self, config: Config, loaders: Loaders, fence: Fence, *, digest: str, files: Mapping[str, bytes] | None,
+        one_kind: bool = True,
+    ) -> None:  # fmt: skip
         self.config, self.loaders, self.fence = config, loaders, fence
         self.version, self.digest, self.files = __version__, digest, files
+        self.one_kind = one_kind  # whether results depend on the processor
         self.processor: str | None = None  # the kind that all workers must be of
 
     async def setup(self, worker: Worker) -> None:

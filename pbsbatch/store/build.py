@@ -13,7 +13,7 @@ from pbsbatch.store.picture import write_picture
 from pbsbatch.store.records import TILE_OK, CommittedInfo, Preview, StoreHeader, TileRows
 from pbsbatch.store.render import write_labels
 from pbsbatch.store.settle import settle_seams
-from pbsbatch.store.strips import StripFile
+from pbsbatch.store.strips import Strip
 from pbsbatch.store.tables import write_cells, write_tiles
 
 __all__ = ["build", "info_of"]
@@ -21,9 +21,7 @@ __all__ = ["build", "info_of"]
 _VERSION = 1
 
 
-def build(
-    path: Path, header: StoreHeader, key: str, strips: Sequence[StripFile], preview: Preview, workers: int
-) -> None:
+def build(path: Path, header: StoreHeader, key: str, strips: Sequence[Strip], preview: Preview, workers: int) -> None:
     """Write the store. Law: its bytes depend on header, key, cells, tiles and preview alone."""
     tiles = TileRows.concat([s.tiles() for s in strips])
     seams = settle_seams(strips, tiles, header.band_px)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -24,9 +23,9 @@ from pbsbatch.disk import make_folder, output_errors, remove_tree, unique
 from pbsbatch.errors import StoreError
 from pbsbatch.store.build import build, info_of
 from pbsbatch.store.reading import open_store
-from pbsbatch.store.records import Committed, CommittedInfo, Preview, StoreHeader, TileRows
+from pbsbatch.store.records import CommittedInfo, Preview, StoreHeader, TileRows
 from pbsbatch.store.seal import seal
-from pbsbatch.store.strips import StripFile, write_strip
+from pbsbatch.store.strips import HeldStrip, Strip, StripFile, write_strip
 
 __all__ = ["Store"]
 
@@ -38,9 +37,13 @@ _AGAIN = "Run again: what is missing is computed, what is done is kept"
 
 
 class Store:
-    """What a slide's results go into. Made by `begin`; safe to use from many processes at once."""
+    """What a slide's results go into. Made by `begin`; safe to use from many processes at once.
 
-    def __init__(self, out: Path, header: StoreHeader, key: str) -> None:
+    A held store keeps its strips in memory: for a small slide whose strips are appended and committed with one Store,
+    and are gone with the process.
+    """
+
+    def __init__(self, out: Path, header: StoreHeader, key: str, *, held: bool = False) -> None:
         self.header = header
         self.key = key
         self.path = out / "slides" / f"{header.slide_id}.zarr"
@@ -52,23 +55,26 @@ class Store:
         # a strip of the same key but another header is as good as damaged
         self._tag = hashlib.sha256(f"{key}\n{header.to_json()}".encode()).hexdigest()
         self._checked: dict[int, tuple[int, ...]] = {}
+        self._held: dict[int, HeldStrip] | None = {} if held else None
 
     @classmethod
-    def begin(cls, out: Path, header: StoreHeader, key: str) -> Store:
+    def begin(cls, out: Path, header: StoreHeader, key: str, *, held: bool = False) -> Store:
         """Open the slide's work folder, or make it. A store that is already published stays as it is.
 
         Where a crash came between publishing and clearing up, this clears up.
         """
         if not re.fullmatch(r"[0-9a-f]{16,}", key):
             raise ValueError(f"a key is a hex digest of at least 16 characters, not {key!r}")
-        store = cls(Path(out), header, key)
+        store = cls(Path(out), header, key, held=held)
         with output_errors(store._slide):
             for _ in range(100):
                 if store._published():
                     store.clean(store._out, header.slide_id)
                     return store
+                if held and not store._slide.exists():
+                    return store
                 with suppress(FileNotFoundError):  # another process published and cleared up just now: look again
-                    make_folder(store._work)
+                    make_folder(store._slide if held else store._work)
                     names = sorted(p.name for p in store._slide.iterdir())
                     store.stale = tuple(n for n in names if re.fullmatch(r"[0-9a-f]{16}", n) and not key.startswith(n))
                     return store
@@ -84,11 +90,11 @@ class Store:
     @property
     def finished(self) -> frozenset[int]:
         """Return the strips that are there and whole, read from disk now; each file's bytes are checked once."""
-        good, bad = set(), []
+        good, bad = set(self._held or ()), []
         try:
             names = sorted(p.name for p in self._work.iterdir())
         except FileNotFoundError:
-            return frozenset(range(self.header.strips)) if self._published() else frozenset()
+            return frozenset(range(self.header.strips)) if self._published() else frozenset(good)
         for name in names:
             found = _STRIP.fullmatch(name)
             if not found or int(found[1]) >= self.header.strips:
@@ -109,7 +115,9 @@ class Store:
             return open_store(self.path).tiles
         return TileRows.concat([self._check(strip).tiles() for strip in sorted(self.finished)])
 
-    def _check(self, strip: int) -> StripFile:
+    def _check(self, strip: int) -> Strip:
+        if self._held is not None and strip in self._held:
+            return self._held[strip]
         path = self._strip(strip)
         s = path.stat()
         seen = (s.st_ino, s.st_size, s.st_mtime_ns)
@@ -131,14 +139,18 @@ class Store:
         with suppress(StoreError, FileNotFoundError):
             self._check(strip)
             return
+        held = HeldStrip.of(cells, tiles)
+        if self._held is not None:
+            self._held[strip] = held
+            return
         try:
             with output_errors(self._work):
-                write_strip(self._strip(strip), self._tag, strip, cells, tiles)
+                write_strip(self._strip(strip), self._tag, strip, held)
         except FileNotFoundError as e:
             if not self._published():
                 raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
 
-    def commit(self, preview: Preview, *, workers: int = 1, fence: Fence | None = None) -> Committed:
+    def commit(self, preview: Preview, *, workers: int = 1, fence: Fence | None = None) -> CommittedInfo:
         """Settle, render and publish by one rename; the first to publish under a key wins.
 
         `fence` is entered immediately before anything visible changes, and left behind it; it may raise to
@@ -152,7 +164,7 @@ class Store:
             if not self._published():  # else another process published and cleared our folder away
                 raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
         self.clean(self._out, self.header.slide_id)
-        return _measured(info_of(self.path))
+        return info_of(self.path)
 
     def _settle(self, preview: Preview, workers: int, fence: Fence | None) -> None:
         missing = sorted(set(range(self.header.strips)) - self.finished)
@@ -164,11 +176,15 @@ class Store:
             raise StoreError(f"{len(missing)} of {self.header.strips} strips are missing ({some}){damaged}",
                              path=self._work, cure=_AGAIN)  # fmt: skip
         with output_errors(self.path):
-            strips = [StripFile.open(self._strip(k), self._tag, k) for k in range(self.header.strips)]
+            strips = [self._opened(k) for k in range(self.header.strips)]
             with _attempt(self._slide) as folder:
                 built = folder / self.path.name
                 build(built, self.header, self.key, strips, preview, workers)
                 self._publish(built, fence)
+
+    def _opened(self, strip: int) -> Strip:
+        held = None if self._held is None else self._held.get(strip)
+        return StripFile.open(self._strip(strip), self._tag, strip) if held is None else held
 
     def _publish(self, built: Path, fence: Fence | None) -> None:
         for _ in range(10):
@@ -224,7 +240,7 @@ def _attempt(slide: Path) -> Iterator[Path]:
             remove_tree(old)
     name = unique("settle")
     folder, unnamed = slide / name, slide / f".{name}"
-    unnamed.mkdir()
+    make_folder(unnamed)
     with (unnamed / "lock").open("xb") as lock:
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -233,8 +249,3 @@ def _attempt(slide: Path) -> Iterator[Path]:
             yield folder
         finally:
             remove_tree(folder)
-
-
-def _measured(info: CommittedInfo) -> Committed:
-    sizes = [Path(folder, name).stat().st_size for folder, _, names in os.walk(info.path) for name in names]
-    return Committed(**vars(info), files=len(sizes), bytes=sum(sizes))

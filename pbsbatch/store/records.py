@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ __all__ = [
     "TILE_OK",
     "UNTYPED",
     "BlockRows",
-    "Committed",
     "CommittedInfo",
     "Preview",
     "StoreHeader",
@@ -62,7 +61,7 @@ class StoreHeader:
 
     def to_json(self) -> str:
         """Return the header as JSON, always the same text for the same header."""
-        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, sort_keys=True, allow_nan=False)
 
 
 SUMS: Final = (
@@ -253,11 +252,3 @@ class CommittedInfo:
         """Return the analysed part of the area that was to be analysed; 0 where there was none."""
         total = self.area_ok_px + self.area_failed_px
         return self.area_ok_px / total if total else 0.0
-
-
-@dataclass(frozen=True)
-class Committed(CommittedInfo):
-    """A published store, with what it takes on disk."""
-
-    files: int
-    bytes: int

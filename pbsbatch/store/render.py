@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pbsbatch import ngff
 from pbsbatch.geometry import Box
 from pbsbatch.store.records import StoreHeader
-from pbsbatch.store.strips import StripFile
+from pbsbatch.store.strips import Strip
 from pbsbatch_kernels import labels
 
 __all__ = ["CHUNK", "Fold", "shard_shape", "write_labels"]
@@ -51,7 +51,7 @@ def _whole_chunks(size: int, parts: int) -> int:
 
 
 def write_labels(
-    path: Path, header: StoreHeader, strips: Sequence[StripFile], ids: Sequence[NDArray[np.int32]], workers: int = 1
+    path: Path, header: StoreHeader, strips: Sequence[Strip], ids: Sequence[NDArray[np.int32]], workers: int = 1
 ) -> None:
     """Write labels/cells with all its levels. Level k takes the top left pixel of each 2**k block of level 0."""
     n = ngff.levels_for(header.width, header.height)
@@ -120,7 +120,7 @@ class Fold:
 class _Part:
     """The kept cells of one strip that touch a row of regions, without masks."""
 
-    strip: StripFile
+    strip: Strip
     rows: NDArray[np.int64]
     windows: NDArray[np.int32]
     scores: NDArray[np.float32]
@@ -135,7 +135,7 @@ class _Part:
 Region = tuple[Box, Sequence[_Part]]
 
 
-def _regions(header: StoreHeader, strips: Sequence[StripFile], ids: Sequence[NDArray[np.int32]]) -> Iterator[Region]:
+def _regions(header: StoreHeader, strips: Sequence[Strip], ids: Sequence[NDArray[np.int32]]) -> Iterator[Region]:
     for y in range(0, header.height, _REGION):
         parts = [
             _load(strip, numbers, y)
@@ -146,7 +146,7 @@ def _regions(header: StoreHeader, strips: Sequence[StripFile], ids: Sequence[NDA
             yield Box(x, y, min(_REGION, header.width - x), min(_REGION, header.height - y)), parts
 
 
-def _load(strip: StripFile, ids: NDArray[np.int32], y: int) -> _Part:
+def _load(strip: Strip, ids: NDArray[np.int32], y: int) -> _Part:
     windows = strip.column("windows")
     rows = np.flatnonzero((ids > 0) & (windows[:, 1] < y + _REGION) & (windows[:, 1] + windows[:, 3] > y))
     return _Part(strip, rows, windows[rows], strip.column("scores")[rows], ids[rows], strip.column("offsets"))

@@ -30,7 +30,7 @@ def seal(out: Path, slide_id: str) -> None:
     store, path = out / "slides" / f"{slide_id}.zarr", seal_path(out, slide_id)
     if not (store / ROOT).is_file() or read_seal(path).get(ROOT) == file_sha256(store / ROOT):
         return
-    lines = [f"{file_sha256(store / name)}  slides/{store.name}/{name}\n" for name in files_below(store)]
+    lines = [f"{file_sha256(f'{store}/{name}')}  slides/{store.name}/{name}\n" for name in files_below(store)]
     with output_errors(path):
         make_folder(path.parent)
         write_atomic(path, ["".join(lines).encode()])
@@ -48,8 +48,11 @@ def read_seal(path: Path) -> Mapping[str, str]:
 
 def files_below(folder: Path) -> list[str]:
     """Return the paths of all files in a folder, relative and in order; links are files, never followed."""
-    found = []
-    for at, folders, names in os.walk(folder):
-        links = [name for name in folders if Path(at, name).is_symlink()]
-        found += [Path(at, name).relative_to(folder).as_posix() for name in (*names, *links)]
+    found: list[str] = []
+    waiting = [""]
+    for below in waiting:
+        with os.scandir(f"{folder}/{below}") as entries:
+            for entry in entries:
+                into = waiting if entry.is_dir(follow_symlinks=False) else found
+                into.append(f"{below}{entry.name}" + "/" * (into is waiting))
     return sorted(found)

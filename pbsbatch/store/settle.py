@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pbsbatch.detections import NEAR_BORDER, OWNED
 from pbsbatch.store.records import TILE_OK, TileRows
-from pbsbatch.store.strips import StripFile
+from pbsbatch.store.strips import Strip
 from pbsbatch_kernels import seams
 
 __all__ = ["CELL", "Seams", "in_order", "settle_seams"]
@@ -44,7 +44,7 @@ class Seams:
         return sum(int(k.sum()) for k in self.kept)
 
 
-def settle_seams(strips: Sequence[StripFile], tiles: TileRows, band_px: float) -> Seams:
+def settle_seams(strips: Sequence[Strip], tiles: TileRows, band_px: float) -> Seams:
     """Decide which cells are kept. Holds the slide's near-border cells without masks, and a bit per cell."""
     kept: list[NDArray[np.bool_]] = []
     near = [np.zeros(0, CELL)]
@@ -67,7 +67,7 @@ def settle_seams(strips: Sequence[StripFile], tiles: TileRows, band_px: float) -
     return Seams(tuple(kept), len(views), int(stands_for[keep].sum()))
 
 
-def _load(strip: StripFile, k: int, rows: NDArray[np.int64]) -> NDArray[Any]:
+def _load(strip: Strip, k: int, rows: NDArray[np.int64]) -> NDArray[Any]:
     cells = np.zeros(len(rows), CELL)
     boxes = strip.column("boxes")[rows]
     for i, name in enumerate(("x0", "y0", "x1", "y1")):
@@ -78,7 +78,7 @@ def _load(strip: StripFile, k: int, rows: NDArray[np.int64]) -> NDArray[Any]:
     return cells
 
 
-def in_order(strips: Sequence[StripFile], seams: Seams) -> Iterator[NDArray[Any]]:
+def in_order(strips: Sequence[Strip], seams: Seams) -> Iterator[NDArray[Any]]:
     """Yield the kept cells in the order of their ids: (y0, x0, y1, x1, class, -score), then tile.
 
     Strips come in the order of their first cell; a cell waits until no later strip can hold one above

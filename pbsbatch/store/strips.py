@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ from pbsbatch.errors import StoreError
 from pbsbatch.store.records import BlockRows, TileRows
 from pbsbatch_kernels import masks
 
-__all__ = ["StripFile", "write_strip"]
+__all__ = ["HeldStrip", "Strip", "StripFile", "write_strip"]
 
 _MAGIC = b"pbsstrp3"
 _PREFIX = struct.Struct("<8sII")
@@ -37,25 +37,55 @@ _CELLS = ("boxes", "scores", "classes", "tiles", "flags", "windows", "offsets", 
 _LOCAL = 4096.0  # cells lie in columns of this width so that a region's masks lie together
 
 
-def write_strip(path: Path, tag: str, strip: int, cells: Detections, tiles: TileRows) -> None:
+def write_strip(path: Path, tag: str, strip: int, held: HeldStrip) -> None:
     """Write a strip so that it is there wholly or not at all. The tag says whose it is."""
-    boxes = cells.boxes
-    finite = all(np.isfinite(a).all() for a in (boxes, cells.scores, cells.type_scores))
-    if not finite or (boxes[:, 2:] < boxes[:, :2]).any():
-        raise ValueError("cells must have finite scores and boxes with x0 <= x1 and y0 <= y1")
-    cells = cells.take(_canonical(cells))
-    columns = _columns(cells, tiles)
     described, at, crc = {}, 0, 0
-    for name, array in columns.items():
+    for name, array in held.columns.items():
         described[name] = {"dtype": array.dtype.str, "shape": array.shape, "at": at}
         at += array.nbytes
         crc = zlib.crc32(_bytes(array), crc)
+    extent = (held.first_y, held.top, held.bottom) if held.cells else None
     header = json.dumps({
-        "tag": tag, "strip": strip, "cells": len(cells), "extent": _extent(cells), "columns": described,
-        "masks_at": at, "masks": len(cells.bits), "crc": zlib.crc32(_bytes(cells.bits), crc),
+        "tag": tag, "strip": strip, "cells": held.cells, "extent": extent, "columns": described,
+        "masks_at": at, "masks": len(held.bits), "crc": zlib.crc32(_bytes(held.bits), crc),
     }).encode()  # fmt: skip
     prefix = _PREFIX.pack(_MAGIC, len(header), zlib.crc32(header))
-    write_atomic(path, (prefix, header, *map(_bytes, columns.values()), _bytes(cells.bits)))
+    write_atomic(path, (prefix, header, *map(_bytes, held.columns.values()), _bytes(held.bits)))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStrip:
+    """A strip in memory. Law: a store is the same whether its strips are held or read back from disk."""
+
+    cells: int
+    first_y: float  # the smallest y0 of its cells
+    top: int  # the rows its mask windows reach
+    bottom: int
+    columns: Mapping[str, NDArray[Any]]
+    bits: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, cells: Detections, tiles: TileRows) -> HeldStrip:
+        """Put cells and tiles into the one order that all strips have."""
+        boxes = cells.boxes
+        finite = all(np.isfinite(a).all() for a in (boxes, cells.scores, cells.type_scores))
+        if not finite or (boxes[:, 2:] < boxes[:, :2]).any():
+            raise ValueError("cells must have finite scores and boxes with x0 <= x1 and y0 <= y1")
+        cells = cells.take(_canonical(cells))
+        first_y, top, bottom = _extent(cells) or (np.inf, 0, 0)
+        return cls(len(cells), first_y, top, bottom, _columns(cells, tiles), cells.bits)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one column of the cells."""
+        return self.columns[name]
+
+    def tiles(self) -> TileRows:
+        """Return the strip's tiles."""
+        return _tiles(self.column)
+
+    def masks(self, offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return bits that hold the chosen cells' masks, and where each begins in them."""
+        return self.bits, offsets[rows]
 
 
 def _columns(cells: Detections, tiles: TileRows) -> dict[str, NDArray[Any]]:
@@ -146,8 +176,7 @@ class StripFile:
 
     def tiles(self) -> TileRows:
         """Return the strip's tiles."""
-        blocks = BlockRows(**{f.name: self.column(f"blocks.{f.name}") for f in fields(BlockRows)})
-        return TileRows(**{f.name: self.column(f"tiles.{f.name}") for f in TileRows.columns()}, blocks=blocks)
+        return _tiles(self.column)
 
     def masks(self, offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the bits of the chosen cells' masks (rows ascending) and where each begins in them.
@@ -167,6 +196,14 @@ class StripFile:
                 at[a:b] = offsets[rows[a:b]] - start + used
                 used += stop - start
         return (np.concatenate(pieces) if pieces else np.zeros(0, np.uint8)), at
+
+
+Strip = StripFile | HeldStrip
+
+
+def _tiles(column: Callable[[str], NDArray[Any]]) -> TileRows:
+    blocks = BlockRows(**{f.name: column(f"blocks.{f.name}") for f in fields(BlockRows)})
+    return TileRows(**{f.name: column(f"tiles.{f.name}") for f in TileRows.columns()}, blocks=blocks)
 
 
 def _runs(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

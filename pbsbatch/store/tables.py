@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pbsbatch import ngff
 from pbsbatch.store.records import CELL_COLUMNS, SUMS, TILE_FAILED, TILE_OK, UNTYPED, BlockRows, StoreHeader, TileRows
 from pbsbatch.store.settle import Seams, in_order
-from pbsbatch.store.strips import StripFile
+from pbsbatch.store.strips import Strip
 
 __all__ = ["Numbered", "read_tiles", "write_cells", "write_tiles"]
 
@@ -29,7 +29,7 @@ class Numbered:
     counts: tuple[int, ...]
 
 
-def write_cells(path: Path, header: StoreHeader, strips: Sequence[StripFile], seams: Seams) -> Numbered:
+def write_cells(path: Path, header: StoreHeader, strips: Sequence[Strip], seams: Seams) -> Numbered:
     """Stream the table of cells and give the ids 1..N."""
     attributes = {
         "classes": list(header.classes), "types": list(header.types), "untyped": UNTYPED, "unit": "level-0 px",
@@ -91,4 +91,4 @@ def _spec(shape: tuple[int, ...], dtype: str) -> ngff.ArraySpec:
     rows = min(_CHUNK, max(1, shape[0]))
     chunk = (rows, *shape[1:])
     shard = (min(_SHARD, max(1, -(-shape[0] // rows)) * rows), *shape[1:])
-    return ngff.ArraySpec(shape, chunk, shard, dtype)
+    return ngff.ArraySpec(shape, chunk, shard, dtype, separator=".")

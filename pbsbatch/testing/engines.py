@@ -43,8 +43,10 @@ class FakeEngine:
     name = "fake"
     precision = "exact"
     lanes = 2
+    device = "cpu"
 
     def __init__(self, classes: int = 3, stride: int = 4) -> None:
+        self.notes: list[str] = []
         self.classes, self.stride, self._open = classes, stride, True
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
@@ -84,8 +86,8 @@ class EngineTests:
         engine.close()
 
     def test_says_what_it_is(self, engine: DenseEngine) -> None:
-        """Name and precision are words: they stand in every result."""
-        assert engine.name and engine.precision and "auto" not in (engine.name, engine.precision)
+        """Name, precision and device are words: they stand in every result."""
+        assert engine.name and engine.precision and engine.device and "auto" not in (engine.name, engine.precision)
 
     def test_equals_the_reference_in_every_slot(self, engine: DenseEngine, reference: DenseEngine) -> None:
         """Distinct tiles, each held against its own reference."""

@@ -55,6 +55,10 @@ class FakeOracleEngine:
     name = "fake-oracle"
     precision = "uint8"
     lanes = 2
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
         return {"pixels": pixels}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +15,23 @@ import pytest
 from pbsbatch import engines, models
 from pbsbatch.engines import openvino, processor
 from pbsbatch.engines.base import own_threads
+from pbsbatch.engines.gpus import Gpu, Gpus
 from pbsbatch.engines.openvino import MOST_SHAPES, OpenVINOEngine, best_precision
+from pbsbatch.engines.processor import has_bf16, has_int8
 from pbsbatch.engines.torch import TorchEngine
 from pbsbatch.errors import EngineError, ModelError
 from pbsbatch.models.dense import DenseModel
 from pbsbatch.models.folder import ModelFolder, write_folder
 from pbsbatch.testing.engines import tiles
 from tests.engines.tiny import FACTS, tiny_folder, tiny_net, tiny_onnx, tiny_weights
+
+loading = sys.modules["pbsbatch.engines.load"]  # engines.load is the function
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make these tests the same on every machine."""
+    monkeypatch.setattr(loading, "find_gpus", lambda: Gpus(why="no GPU in this test"))
 
 
 def test_auto_is_openvino_at_the_best_precision_of_folder_and_processor(
@@ -83,14 +95,11 @@ def test_torch_is_found_by_name_and_missed_with_its_cure(folder: ModelFolder, mo
     engine = engines.load(model, "torch", threads=1)
     assert engine.name == "torch"
     engine.close()
-    monkeypatch.setattr(
-        sys.modules["pbsbatch.engines.load"], "find_spec", lambda name: None if name == "torch" else object()
-    )
+    monkeypatch.setattr(loading, "find_spec", lambda name: None if name == "torch" else object())
     with pytest.raises(EngineError, match=r"torch not installed.*pip install 'pbsbatch\[gpu\]'"):
         engines.load(model, "torch")
-    for name in ("tensorrt", "opencv"):
-        with pytest.raises(EngineError, match="openvino, torch"):
-            engines.load(model, name)
+    with pytest.raises(EngineError, match=r"'opencv' does not exist here.*openvino, tensorrt, torch"):
+        engines.load(model, "opencv")
 
 
 def test_the_classical_model_does_not_run_on_a_networks_engine() -> None:
@@ -195,3 +204,130 @@ def test_a_network_that_failed_is_compiled_anew(folder: ModelFolder) -> None:
         engine(pixels)
     after = engine(pixels)
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def exact(engine: object) -> tuple[str, str]:
+    return engine.name, engine.precision  # type: ignore[attr-defined]
+
+
+def test_what_auto_took_can_be_asked_for_by_name(folder: ModelFolder) -> None:
+    model = DenseModel(folder)
+    first = engines.load(model)
+    again = engines.load(model, f"{first.name}:{first.precision}")
+    assert exact(first) == exact(again)
+    assert first.notes == [f"runs on {first.name} {first.precision}: no GPU in this test"] and again.notes == []
+
+
+class OnACard:
+    """A fake of an engine on a GPU: the network itself, on the CPU."""
+
+    def __init__(self, folder: ModelFolder, name: str, precision: str, wrong: float = 0.0) -> None:
+        self.inner, self.wrong = TorchEngine(folder, device="cpu", threads=1), wrong
+        self.name, self.precision, self.device, self.closed = name, precision, "Fake GPU 9000", False
+        self.notes: list[str] = []
+        self.lanes = 0
+
+    def __call__(self, pixels):  # type: ignore[no-untyped-def]
+        return {k: v + np.float32(self.wrong) for k, v in self.inner(pixels).items()}
+
+    def warm_up(self, height: int, width: int) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+GPU = Gpu(0, "Fake GPU 9000", "GPU-0", (9, 0), 1, 1, 1)
+
+
+def refuses(text: str):  # type: ignore[no-untyped-def]
+    def make(*_: object) -> object:
+        raise EngineError(text)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("fails", "expected"),
+    [
+        ((), ("tensorrt", "fp16")),
+        (("tensorrt",), ("torch", "fp16")),
+        (("tensorrt", "torch on the GPU"), ("openvino", "fp32")),
+        (("tensorrt", "wrong on the GPU"), ("openvino", "fp32")),
+        (("tensorrt", "torch on the GPU", "openvino"), ("torch", "fp32")),
+    ],
+)
+def test_auto_falls_along_the_chain_and_says_why(
+    fails: tuple[str, ...], expected: tuple[str, str], folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[OnACard] = []
+
+    def torch_engine(wish: object, device: str = "auto") -> object:
+        if device == "cpu":
+            return TorchEngine(folder, device="cpu", threads=1)
+        if "torch on the GPU" in fails:
+            raise EngineError("it fell off the bus")
+        made.append(OnACard(folder, "torch", "fp16", 9.0 * ("wrong on the GPU" in fails)))
+        return made[-1]
+
+    monkeypatch.setattr(loading, "find_gpus", lambda: Gpus((GPU,), "13.0"))
+    monkeypatch.setattr(loading, "_torch", torch_engine)
+    plan = refuses("no plan was compiled") if "tensorrt" in fails else lambda _: OnACard(folder, "tensorrt", "fp16")
+    monkeypatch.setattr(loading, "_tensorrt", plan)
+    monkeypatch.setattr(openvino, "precisions_here", lambda _: ("fp32",))
+    if "openvino" in fails:
+        monkeypatch.setattr(loading, "_openvino", refuses("it cannot be loaded"))
+    monkeypatch.setenv("PBSBATCH_CACHE", str(folder.path.parent / f"chain-{len(fails)}-{expected[0]}"))
+    engine = engines.load(DenseModel(folder))
+    assert exact(engine) == expected
+    assert engine.notes[0].startswith(f"runs on {expected[0]} {expected[1]}: the fastest that runs on")
+    assert len(engine.notes) == 1 + len(fails)
+    assert ["not on tensorrt: no plan was compiled" in note for note in engine.notes[1:2]] == [True] * (
+        "tensorrt" in fails
+    )
+    assert all(one.closed for one in made) == ("wrong on the GPU" in fails or not made)
+
+
+def test_where_nothing_runs_every_reason_is_named(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_openvino", refuses("broken"))
+    monkeypatch.setattr(loading, "_torch", refuses("not installed"))
+    with pytest.raises(EngineError, match=r"no engine can run the model tiny.*broken.*torch on the CPU: not installed"):
+        engines.load(DenseModel(folder))
+
+
+def test_int8_that_is_wrong_on_this_processor_falls_to_the_next_precision(
+    int8_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PBSBATCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(openvino, "precisions_here", lambda _: ("int8", "fp32"))
+    honest = loading._openvino
+
+    def overflows(wish):  # type: ignore[no-untyped-def]
+        return OnACard(int8_folder, "openvino", "int8", 5.0) if wish.precision == "int8" else honest(wish)
+
+    monkeypatch.setattr(loading, "_openvino", overflows)
+    engine = engines.load(DenseModel(int8_folder))
+    assert exact(engine) == ("openvino", "fp32")
+    assert "not on openvino int8: openvino in int8 does not compute here" in engine.notes[1]
+    with pytest.raises(EngineError, match=r"openvino in int8 does not compute here.*openvino:fp32"):
+        engines.load(DenseModel(int8_folder), "openvino:int8")
+
+
+def test_tensorrt_by_name_without_a_gpu_is_an_error_with_the_cure(folder: ModelFolder) -> None:
+    from pbsbatch.engines.gpus import find_gpus
+
+    if find_gpus():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(EngineError, match=r"TensorRT needs an NVIDIA GPU: .*--engine openvino"):
+        engines.load(DenseModel(folder), "tensorrt")
+
+
+def test_a_run_on_the_cpu_loads_no_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pbsbatch import engines, models\nengine = engines.load(models.load('smear'))\n"
+        "print(engine.name, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env={**os.environ, "PBSBATCH_CACHE": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.stdout.split() == ["openvino", "False"] or not (has_bf16() or has_int8())

@@ -31,6 +31,31 @@ def filled(out: Path) -> Store:
     return store
 
 
+def test_held_strips_give_the_same_bytes_as_strips_on_disk_and_leave_nothing_else(tmp_path: Path) -> None:
+    filled(tmp_path / "disk").commit(preview_of(HEADER))
+    held = Store.begin(tmp_path / "held", HEADER, KEY, held=True)
+    for k in (2, 0, 1):
+        assert held.finished == {2, 0, 1} - set((2, 0, 1)[(2, 0, 1).index(k) :])
+        held.append(k, *SMEAR.strips[k])
+    assert not (tmp_path / "held").exists(), "nothing is written before the commit"
+    held.commit(preview_of(HEADER))
+    assert digest(tmp_path / "held" / "slides") == digest(tmp_path / "disk" / "slides")
+    assert [p.name for p in (tmp_path / "held" / "slides").iterdir()] == [f"{HEADER.slide_id}.zarr"]
+
+
+def test_a_held_store_goes_on_with_strips_of_an_earlier_attempt(tmp_path: Path) -> None:
+    store = Store.begin(tmp_path, HEADER, KEY)
+    store.append(1, *SMEAR.strips[1])
+    held = Store.begin(tmp_path, HEADER, KEY, held=True)
+    assert held.finished == {1}
+    held.append(0, *SMEAR.strips[0])
+    held.append(2, *SMEAR.strips[2])
+    assert store.finished == {1}
+    assert len(held.tiles()) == sum(len(tiles) for _, tiles in SMEAR.strips)
+    assert held.commit(preview_of(HEADER)).cells == len(SMEAR.truth)
+    assert not (tmp_path / "slides" / ".work").exists()
+
+
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EACCES", "EROFS"])
 @pytest.mark.parametrize("call", ["replace", "rename", "mkdir"])
 def test_a_disk_that_takes_no_more_is_said_and_the_strips_stay(

@@ -1,0 +1,239 @@
+"""The first page: what the night came to, every slide in a table, the archive as a whole, the samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pbsbatch.report import shell, svg
+from pbsbatch.report.slide_page import TYPES
+
+__all__ = ["Entry", "index_page"]
+
+Row = Mapping[str, str]
+METRICS = {
+    "rbc_diameter_um": "red-cell diameter, µm", "rbc_diameter_cv_pct": "its variation, %",
+    "rbc_per_mm2": "red cells per mm²", "wbc_per_mm2": "white cells per mm²", "platelet_per_mm2": "platelets per mm²",
+    "analysed_fraction": "share analysed", "rbc_od": "stain: density of red cells",
+    "edge_px": "focus: width of an edge, working px",
+}  # fmt: skip
+COURSES = ("rbc_diameter_um", "rbc_od", "edge_px")
+"""What drifts with a scanner, a stain, a smear maker."""
+LEAST_POINTS = 5
+"""Fewer slides make no distribution."""
+OUTLIER = 3.5
+"""A slide stands out beyond so many scaled median deviations (Iglewicz and Hoaglin, 1993)."""
+HEADS = (
+    ("slide", False), ("state", False), ("quality", False), ("red", True), ("white", True), ("platelets", True),
+    ("red /mm²", True), ("white /mm²", True), ("platelets /mm²", True), ("differential", False), ("analysed", True),
+    ("µm/px", True), ("s", True),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One slide in the table."""
+
+    row: Row
+    link: str = ""  # to its page
+    thumbnail: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)  # beside what stands in the row
+
+
+def index_page(facts: Mapping[str, Any], entries: Sequence[Entry], samples: Sequence[Row]) -> str:
+    """Return the first page."""
+    return shell.page(
+        "Blood smears: the report", [
+            "<h1>Blood smears: the report</h1>", _when(facts), _cards(facts, entries), _notes(facts, entries),
+            _table(entries), *_archive(entries), *_samples(samples),
+        ], script=True,
+    )  # fmt: skip
+
+
+def _when(facts: Mapping[str, Any]) -> str:
+    model, engine = facts.get("model", {}), facts.get("engine", {})
+    said = [
+        f"finished {facts['finished_utc']} (UTC)" if "finished_utc" in facts else "not finished yet",
+        f"model {model.get('name', '?')} {model.get('version', '')}" if model else "",
+        f"on {engine.get('name', '?')} in {engine.get('precision', '?')}" if engine else "",
+    ]
+    return f'<p class="dim">{shell.text(" · ".join(s for s in said if s))}</p>'
+
+
+def _cards(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
+    count = [e.row.get("status", "") for e in entries].count
+    to_review = sum(e.row.get("qc_status") in ("review", "fail") for e in entries)
+    cells = sum(int(e.row[n]) for e in entries for n in ("n_rbc", "n_wbc", "n_platelet") if e.row.get(n))
+    area = sum(float(e.row["analysed_mm2"]) for e in entries if e.row.get("analysed_mm2"))
+    cards = [
+        ("slides", f"{len(entries):,}", ""), ("done", f"{count('ok'):,}", "good"),
+        ("failed", f"{count('failed'):,}", "bad" if count("failed") else ""),
+        ("pending", f"{count('pending'):,}", "warn" if count("pending") else ""),
+        ("to review", f"{to_review:,}", "warn" if to_review else ""),
+        ("cells", f"{cells:,}", ""), ("mm² analysed", f"{area:,.1f}" if area else "", ""),
+        ("took", _duration(facts.get("seconds")), ""), ("bound by", str(facts.get("bound_by", "")), ""),
+    ]  # fmt: skip
+    items = (f'<li><b class="{look}">{shell.text(value)}</b>{name}</li>' for name, value, look in cards if value)
+    return f'<ul class="cards">{"".join(items)}</ul>'
+
+
+def _notes(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
+    notes = [f"{e.row['slide']}: {e.row['error']}" for e in entries if e.row.get("status") == "failed"]
+    if facts.get("stopped"):
+        notes.insert(0, f"The run stopped early: {facts['stopped']}. Running the same command again goes on.")
+    estimated = sum(e.row.get("mpp_source") == "estimated" for e in entries)
+    if estimated:
+        notes.append(
+            f"{estimated} slides say no scale: it was estimated from the red cells, and their µm and mm² stay blank."
+        )
+    part = [e for e in entries if e.row.get("analysed_fraction") not in (None, "", "1")]
+    if part:
+        notes.append(
+            f"Of {len(part)} slides a part could not be read: counts stand beside the share that was analysed."
+        )
+    if not notes:
+        return ""
+    shown = "".join(f"<li>{shell.text(note)}</li>" for note in notes[:50])
+    more = f"<li>and {len(notes) - 50} more</li>" if len(notes) > 50 else ""
+    return f'<h2>To know</h2><ul class="notes">{shown}{more}</ul>'
+
+
+def _table(entries: Sequence[Entry]) -> str:
+    states = sorted({_state(e.row) for e in entries})
+    options = "".join(f'<option value="{shell.text(s)}">{shell.text(s)}</option>' for s in states)
+    heads = "".join(
+        f'<th scope="col"{" class=n" if numeric else ""}><button type="button">{name}</button></th>'
+        for name, numeric in HEADS
+    )
+    return (
+        '<h2>Slides</h2><div class="controls" hidden><label>Find<input id="find" type="search" '
+        'placeholder="name, sample, reason"></label><label>Show<select id="state"><option value="">all</option>'
+        f"{options}</select></label></div>"
+        f'<div class="wide"><table id="slides"><thead><tr>{heads}</tr></thead><tbody>'
+        f'{"".join(_line(e) for e in entries)}</tbody></table></div><p id="none-left" hidden>No slide fits.</p>'
+    )
+
+
+def _state(row: Row) -> str:
+    return row.get("qc_status") or row.get("status", "") if row.get("status") == "ok" else row.get("status", "")
+
+
+def _line(entry: Entry) -> str:
+    row = entry.row
+    name = shell.text(row["slide"])
+    linked = f'<a href="{shell.text(entry.link)}">{name}</a>' if entry.link else name
+    small = f'<img class="thumb" alt="" src="{entry.thumbnail}">' if entry.thumbnail else ""
+    look = {"ok": "good", "failed": "bad", "pass": "good", "review": "warn", "fail": "bad"}
+    reasons = row.get("qc_reasons", "").replace("_", " ").replace(";", ", ")
+    find = " ".join([row["slide"], row.get("sample", ""), reasons, row.get("error", "")]).lower()
+    cells = [
+        f'<td class="name" data-v="{name}">{small}{linked}</td>',
+        f'<td class="{look.get(row.get("status", ""), "warn")}">{shell.text(row.get("status", ""))}</td>',
+        f'<td><span class="{look.get(row.get("qc_status", ""), "")}">{shell.text(row.get("qc_status", ""))}</span>'
+        f'<br><span class="dim">{shell.text(reasons)}</span></td>',
+        *(_number(row, n) for n in ("n_rbc", "n_wbc", "n_platelet", "rbc_per_mm2", "wbc_per_mm2", "platelet_per_mm2")),
+        f"<td>{_bar(row)}</td>",
+        _number(row, "analysed_fraction", 3),
+        f'<td class="n" data-v="{shell.text(row.get("mpp", ""))}">{shell.number(row.get("mpp", ""), 4)}'
+        f'<br><span class="dim">{shell.text(row.get("mpp_source", ""))}</span></td>',
+        _number(row, "seconds", 1),
+    ]
+    return f'<tr data-text="{shell.text(find)}" data-state="{shell.text(_state(row))}">{"".join(cells)}</tr>'
+
+
+def _number(row: Row, name: str, digits: int = 0) -> str:
+    value = row.get(name, "")
+    return f'<td class="n" data-v="{shell.text(value)}">{shell.number(value, digits)}</td>'
+
+
+def _bar(row: Row) -> str:
+    shares = [(name, float(row[f"pct_{name}"])) for name in (*TYPES, "unsure") if row.get(f"pct_{name}")]
+    return svg.stacked(shares) if shares else ""
+
+
+def _archive(entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield the distributions over all slides and the courses of what drifts."""
+    strips, courses = [], []
+    for metric, said in METRICS.items():
+        points = _points(entries, metric)
+        if len(points) < LEAST_POINTS:
+            continue
+        chart = svg.strip(points, _limits([value for _, value, _ in points]))
+        strips.append(f"<figure><figcaption>{said}</figcaption>{chart}</figure>")
+        if metric in COURSES:
+            chart = svg.levey_jennings(points)
+            courses.append(f"<figure><figcaption>{said}, in the order of the table</figcaption>{chart}</figure>")
+    if strips:
+        yield (
+            '<h2>The archive</h2><p class="dim">A point is a slide; the band is the median ± 3.5 scaled median '
+            f'deviations, and slides outside it are marked.</p><div class="charts">{"".join(strips)}</div>'
+        )
+    if courses:
+        yield f'<h2>Course</h2><div class="charts">{"".join(courses)}</div>'
+
+
+def _points(entries: Sequence[Entry], metric: str) -> list[tuple[str, float, str]]:
+    found = []
+    for e in entries:
+        value = e.measured.get(metric, math.nan) if metric in e.measured else float(e.row.get(metric) or "nan")
+        if math.isfinite(value):
+            found.append((e.row["slide"], value, e.link))
+    return found
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    middle = float(np.median(values))
+    spread = OUTLIER * 1.4826 * float(np.median(np.abs(np.array(values) - middle)))
+    return middle - spread, middle + spread
+
+
+def _samples(samples: Sequence[Row]) -> Iterator[str]:
+    """Yield each sample's differential with what a manual count of 100 cells would have read."""
+    known = [s for s in samples if any(s.get(f"pct_{name}") for name in TYPES)]
+    if not known:
+        return
+    heads = "".join(f'<th scope="col" class="n">{name.replace("_", " ")}</th>' for name in TYPES)
+    lines = "".join(
+        f'<tr><td class="name">{shell.text(s.get("sample", ""))}</td>'
+        f'<td class="n">{shell.number(s.get("n_wbc_diff", ""))}</td>'
+        f"<td>{shell.text(s.get('diff_status', ''))}</td>{''.join(_share(s, name) for name in TYPES)}"
+        f'<td class="n">{shell.number(s.get("pct_unsure", ""), 1)}</td></tr>'
+        for s in known
+    )
+    yield (
+        '<h2>Samples</h2><p class="dim">Per cent with its 95 % interval. Below it: between which numbers a manual '
+        "count of 100 cells would have read, in 95 of 100 counts.</p>"
+        '<div class="wide"><table><thead><tr><th scope="col">sample</th>'
+        f'<th scope="col" class="n">cells</th><th scope="col">status</th>{heads}<th scope="col" class="n">unsure</th>'
+        f"</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _share(row: Row, name: str) -> str:
+    value = row.get(f"pct_{name}", "")
+    if not value:
+        return "<td></td>"
+    low, high = counted_of_100(float(value) / 100)
+    return (
+        f'<td class="n">{float(value):.1f} <span class="dim">({shell.number(row.get(f"pct_{name}_lo", ""), 1)}–'
+        f"{shell.number(row.get(f'pct_{name}_hi', ''), 1)})<br>{low}–{high}</span></td>"
+    )
+
+
+def counted_of_100(share: float, cells: int = 100) -> tuple[int, int]:
+    """Return between which numbers 95 of 100 manual counts of so many cells lie."""
+    chances = [math.comb(cells, k) * share**k * (1 - share) ** (cells - k) for k in range(cells + 1)]
+    up = np.cumsum(chances)
+    return int(np.searchsorted(up, 0.025)), int(np.searchsorted(up, 0.975))
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

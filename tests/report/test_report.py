@@ -1,0 +1,182 @@
+"""The report holds every slide, escapes what comes from outside, needs no network, and never costs a run."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from pbsbatch.config import Config
+from pbsbatch.disk import write_atomic
+from pbsbatch.report import FIELD_PX, MOST_FIELD_PAGES, has_page, write_report
+from pbsbatch.report.index_page import Entry, counted_of_100, index_page
+from pbsbatch.report.reporter import Reporter
+from pbsbatch.report.slide_page import TYPES
+from pbsbatch.results import open_run, originals
+from pbsbatch.run import cluster
+from pbsbatch.run.execute import execute
+from pbsbatch.run.verify import verify
+from pbsbatch.testing.oracle import load_fake_engine, load_fake_oracle
+from tests.oracle import draw_cells, write_oracle_slide
+
+EVIL = '<script>alert(1)<|script>".tif'
+LOADERS = cluster.Loaders(load_fake_oracle, load_fake_engine)
+
+
+class Page(HTMLParser):
+    """Notes the elements of a page, and whether each is closed where it must be."""
+
+    VOID = ("meta", "img", "input", "br", "rect", "path", "circle", "polyline")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.seen if name == tag]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "slides").mkdir()
+    for n, name in enumerate((EVIL, "b.tif")):
+        write_oracle_slide(folder / "slides" / name, draw_cells(1500, 1100, 150, seed=n))
+    (folder / "slides" / "broken.tif").write_bytes((folder / "slides" / "b.tif").read_bytes()[:3000])
+    with Reporter(folder / "out") as reporter:
+        config = Config(inputs=(folder / "slides",), output=folder / "out", workers=1)
+        execute(config, reporter.on_event, loaders=LOADERS)
+    assert reporter.report == folder / "out" / "report.html" and reporter.problem is None
+    return folder / "out"
+
+
+def test_every_slide_stands_in_the_table_with_its_page(out: Path) -> None:
+    index = Page(out / "report.html")
+    with (out / "summary.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    lines = [a for a in index.all("tr") if "data-state" in a]
+    assert len(lines) == len(rows) == 3
+    assert sorted(str(a["data-state"]) for a in lines)[0] == "failed"
+    links = {a["href"] for a in index.all("a")}
+    assert links == {f"report/{slide.id}.html" for slide in open_run(out)}
+    assert "broken.tif" in index.words and "1 failed" not in index.words
+    for slide in open_run(out):
+        page = Page(out / "report" / f"{slide.id}.html")
+        assert slide.name in page.words
+        shown = [a for a in page.all("img") if "cell " in str(a.get("alt"))]
+        assert len(shown) == min(80, int((slide.cells["class"] == 1).sum()))
+
+
+def test_nothing_from_outside_becomes_markup_and_nothing_is_loaded(out: Path) -> None:
+    for path in (out / "report.html", *(out / "report").iterdir()):
+        page = Page(path)
+        assert len(page.all("script")) == (path.name == "report.html")  # our own, and no other
+        assert not [a for _, a in page.seen if any(name.startswith("on") for name in a)]
+        sources = [a["src"] for _, a in page.seen if "src" in a]
+        assert all(str(source).startswith("data:image/") for source in sources)
+        assert not re.search(r'(?:href|src)="(?:https?:)?//', path.read_text())
+        assert page.all("link") == [] and page.all("iframe") == []
+        assert "default-src 'none'" in str(next(a for a in page.all("meta") if "http-equiv" in a)["content"])
+    assert EVIL in Page(out / "report.html").words
+
+
+def test_a_page_is_made_once_and_again_where_the_slide_came_back(out: Path, tmp_path: Path) -> None:
+    there = tmp_path / "out"
+    shutil.copytree(out, there)
+    kept = sorted((there / ".pbsbatch" / "report").iterdir())
+    assert len(kept) == 2
+    slide = open_run(there)[0]
+    parts = [p for p in kept if p.name.startswith(slide.id)]
+    before = parts[0].stat().st_mtime_ns
+    write_report(there, originals(open_run(there)))
+    assert parts[0].stat().st_mtime_ns == before
+    for part in kept:
+        part.unlink()
+    write_report(there, {})
+    assert "the slide was not at hand" in Page(there / "report" / f"{slide.id}.html").words
+    write_report(there, originals(open_run(there)))
+    assert "the slide was not at hand" not in Page(there / "report" / f"{slide.id}.html").words
+
+
+def test_a_report_that_cannot_be_written_costs_no_run(out: Path, tmp_path: Path) -> None:
+    there = tmp_path / "out"
+    shutil.copytree(out, there)
+    shutil.rmtree(there / "report")
+    (there / "report").write_text("a file where a folder must be")
+    with Reporter(there) as reporter:
+        config = Config(inputs=(out.parent / "slides",), output=there, workers=1)
+        finished = execute(config, reporter.on_event, loaders=LOADERS)
+    assert reporter.report is None
+    assert "a file stands where a folder must be" in str(reporter.problem).lower()
+    assert [r.status for r in finished.results].count("ok") == 2
+
+
+def test_the_differential_is_drawn_with_its_interval_and_a_manual_counts(tmp_path: Path) -> None:
+    shares = {f"pct_{name}": str(share) for name, share in zip(TYPES, (60, 30, 6, 3, 0.5, 0.5), strict=True)}
+    ends = {f"{name}{end}": "1" for name in shares for end in ("_lo", "_hi")}
+    row = {"slide": "a", "status": "ok", "n_wbc_diff": "200", "diff_status": "ok", "sample": "s<", **shares, **ends}
+    write_atomic(tmp_path / "i.html", [index_page({}, [Entry(row)] * 6, [row]).encode()])
+    page = Page(tmp_path / "i.html")
+    labels = [str(a["aria-label"]) for a in page.all("svg")]
+    assert labels[0].startswith("neutrophil 60 %, lymphocyte 30 %") and len(labels) == 6
+    assert "s<" in page.words and "50–69" in page.words  # of 100 cells when six in ten are neutrophils
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.05, 0.3, 0.6, 1.0])
+def test_what_a_manual_count_reads_is_binomial(share: float) -> None:
+    assert counted_of_100(share) == (binom.ppf(0.025, 100, share), binom.ppf(0.975, 100, share))
+
+
+def test_two_hundred_slides_stay_under_25_mb_and_thousands_of_fields_have_no_pages(out: Path) -> None:
+    with_picture = len((out / "report.html").read_bytes()) / 3
+    assert 200 * with_picture < 25e6
+    assert has_page(MOST_FIELD_PAGES, 640, 480) and not has_page(MOST_FIELD_PAGES + 1, 640, 480)
+    assert has_page(10_000, FIELD_PX, 1)
+
+
+def test_the_report_is_part_of_what_is_verified(out: Path, tmp_path: Path) -> None:
+    there = tmp_path / "out"
+    shutil.copytree(out, there)
+    assert verify(there).right
+    page = next((there / "report").iterdir())
+    page.write_text("changed")
+    (there / "report" / "more.html").write_text("")
+    verdict = verify(there)
+    assert verdict.changed == [f"report/{page.name}"] and verdict.extra == ["report/more.html"]
+
+
+def test_outliers_and_courses_are_drawn_from_five_slides_on() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"slide": f"s{i}", "status": "ok", "rbc_diameter_um": f"{v:.3f}"} for i, v in enumerate(rng.normal(7, 0.1, 9))
+    ]
+    rows.append({"slide": "odd", "status": "ok", "rbc_diameter_um": "9.5"})
+    html = index_page({}, [Entry(row) for row in rows], [])
+    assert html.count("#d55e00") >= 1 and "Course" in html and "odd: 9.5" in html
+    assert "Course" not in index_page({}, [Entry(row) for row in rows[:4]], [])
