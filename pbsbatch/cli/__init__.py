@@ -10,7 +10,7 @@ import sys
 import typer
 
 from pbsbatch import __version__
-from pbsbatch.cli import data, export, inspect, models, plan, report, run, verify
+from pbsbatch.cli import data, draw, export, inspect, models, plan, report, run, verify
 from pbsbatch.errors import PbsbatchError
 
 __all__ = ["app", "main"]
@@ -45,6 +45,7 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
+app.command("draw")(draw.draw)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.add_typer(data.app, name="data", help="Make and look at data: synthetic smears with exact truth.")
