@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pbsbatch.cli.compile import compile_model
 from pbsbatch.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ train_app = typer.Typer(help="Teach a model from labelled fields.", no_args_is_h
 app.add_typer(train_app, name="train")
 
 NameOrFolder = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a shipped model, or a model's folder.")]
+
+
+app.command("compile", epilog="Example: pbsbatch models compile smear")(compile_model)
 
 
 @app.callback()

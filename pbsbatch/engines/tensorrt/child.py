@@ -27,7 +27,7 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 
 def check_every_profile(engine: TensorRTEngine, reference: DenseEngine, wanted: Wanted) -> Verdict:
-    """Hold each batch size that the plan was compiled for against the reference: alone, full, and one more than full."""
+    """Hold each batch size of the plan against the reference: one tile, a full batch, and one tile more than that."""
     found: list[Verdict] = []
     height, width = wanted.shape
     for profile in engine.profiles:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from tempfile import TemporaryFile
 from typing import Any
 
 from pbsbatch.engines.gate import Verdict
@@ -42,28 +43,29 @@ def compile_all(
 
 def _compile(gpu: Gpu, command: list[str], progress: Progress) -> Compiled:
     told: dict[str, Any] = {}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+    with TemporaryFile("w+", errors="replace") as words, subprocess.Popen(  # noqa: S603 - our own module, no shell
+        command, stdout=subprocess.PIPE, stderr=words, text=True, errors="replace",
         env={**os.environ, VISIBLE: gpu.uuid},
     ) as process:  # fmt: skip
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
         for line in process.stdout:
             told = _table(line) or told
             if "phase" in told:
                 progress(gpu, str(told["phase"]), int(told["step"]), int(told["of"]))
-        last_words = process.stderr.read()[-2000:].strip().splitlines()
+        process.wait()
+        words.seek(0)
+        last_words = words.read().strip().splitlines()
     if "compiled" in told:
         values = told["compiled"]
-        return Compiled(
-            **{**values, "batches": tuple(values["batches"]), "verdict": Verdict(**values["verdict"])}
-        )
+        return Compiled(**{**values, "batches": tuple(values["batches"]), "verdict": Verdict(**values["verdict"])})
     if "error" in told:
         error = told["error"]
         raise EngineError(f"on {gpu.name}: {error['what']}", path=error["path"], cure=error["cure"])
     code = process.returncode
     end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    said = one_line(last_words[-1])[:300] if last_words else "it said nothing"
     raise EngineError(
-        f"the builder on {gpu.name} died ({end}): {one_line(last_words[-1] if last_words else 'it said nothing')[:300]}",
+        f"the builder on {gpu.name} died ({end}): {said}",
         cure="The run uses another engine; report this with the versions that `pbsbatch doctor` shows",
     )
 
