@@ -32,7 +32,7 @@ def test_help_names_the_commands_and_how_to_start() -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("command", [["run"], ["plan"], ["inspect"], ["verify"], ["data", "synth"]])
+@pytest.mark.parametrize("command", [["run"], ["plan"], ["inspect"], ["verify"], ["doctor"], ["data", "synth"]])
 def test_every_commands_help_has_an_example(command: list[str]) -> None:
     done = pbsbatch(*command, "--help")
     assert done.returncode == 0
