@@ -14,6 +14,7 @@ PbsbatchError
 ├── StoreError              a store or strip on disk is damaged or from another results version
 ├── ModelError              a model file is damaged or does not fit
 └── EngineError             an engine cannot run here, or failed
+    └── GpuLostError        the GPU is gone, or its state is: this process cannot use it any more
 
 Law: every message says what happened, to which file, and what to do about it, on one line.
 Errors cross process borders: each survives pickling with its fields.
@@ -26,6 +27,7 @@ from typing import Any
 
 __all__ = [
     "EngineError",
+    "GpuLostError",
     "ModelError",
     "NotASlideError",
     "OutputError",
@@ -120,3 +122,7 @@ class ModelError(PbsbatchError):
 
 class EngineError(PbsbatchError):
     """An engine cannot run here, or failed while running."""
+
+
+class GpuLostError(EngineError):
+    """The GPU is gone, or what this process had on it is no longer to be trusted."""

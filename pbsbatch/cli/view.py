@@ -18,6 +18,7 @@ from pbsbatch.cli.console import console, some
 from pbsbatch.config import Config
 from pbsbatch.errors import one_line
 from pbsbatch.run.events import (
+    EngineSaid,
     Event,
     RunFinished,
     RunStarted,
@@ -121,6 +122,8 @@ class View:
                     self._strip(event)
                 case SlideFinished():
                     self._slide(event.result)
+                case EngineSaid():
+                    self._say(f"[yellow]note:[/] {escape(event.text)}")
                 case RunFinished():
                     pass
             self._line_now_and_then()

@@ -39,7 +39,16 @@ class CudaRunner:
         self.net, self.device = net.to(device=device, dtype=dtype), device
         self.inward = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.outward = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._part_px, self._halved = PART_PX, False
         self._lanes: dict[tuple[int, int], tuple[_Lane, _Lane]] = {}
+
+    def halve(self, height: int, width: int) -> bool:
+        """Run half as many tiles at once from now on. False where that was done before or one is all that runs."""
+        before = self._part(height, width)
+        if self._halved or before == 1:
+            return False
+        self._halved, self._part_px = True, before // 2 * height * width
+        return True
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         """Return the float32 outputs of every slot; after an error no buffer is used again."""
@@ -84,12 +93,15 @@ class CudaRunner:
         key = (height, width)
         if key not in self._lanes:
             self._lanes.clear()
-            part = max(1, PART_PX // (height * width))
+            part = self._part(height, width)
             card = torch.zeros((part, height, width, 3), dtype=torch.uint8, device=self.device)
             shapes = [tuple(r.shape) for r in self.net(card)]
             self._lanes[key] = (self._lane(card, shapes), self._lane(card.clone(), shapes))
             torch.cuda.synchronize(self.device)
         return self._lanes[key]
+
+    def _part(self, height: int, width: int) -> int:
+        return max(1, self._part_px // (height * width))
 
     def _lane(self, card: Tensor, shapes: list[tuple[int, ...]]) -> _Lane:
         return _Lane(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Gpu", "Gpus", "find_gpus", "take_gpu"]
+__all__ = ["VISIBLE", "Gpu", "Gpus", "find_gpus", "take_gpu"]
 
 LIBRARY = "libcuda.so.1"
 ATTRIBUTES = {"multiprocessors": 16, "l2_bytes": 38, "major": 75, "minor": 76}
@@ -70,16 +70,16 @@ def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> Gpus:
         return Gpus(why=f"the NVIDIA driver does not work: {error}")
 
 
-def take_gpu(worker: int, gpus: Gpus, environ: MutableMapping[str, str] = os.environ) -> Gpu | None:
-    """Let this process see one GPU alone, the worker's own, and return it; None where there is none.
+def take_gpu(worker: object, uuids: Sequence[str], environ: MutableMapping[str, str] = os.environ) -> str | None:
+    """Let this process see one GPU alone, the worker's own, and return it; None where it has no number or no GPU.
 
-    Law: it is called before any CUDA context exists; workers with successive numbers take GPUs in turn.
+    Law: it comes before anything in this process that asks the driver, which looks at its environment once. Workers
+    with successive numbers take GPUs in turn.
     """
-    if not gpus:
+    if not uuids or not isinstance(worker, int):
         return None
-    gpu = gpus.found[worker % len(gpus.found)]
-    environ[VISIBLE] = gpu.uuid
-    return gpu
+    environ[VISIBLE] = uuids[worker % len(uuids)]
+    return environ[VISIBLE]
 
 
 def _gpu(library: Any, index: int) -> Gpu:

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from pbsbatch.engines.base import checked, own_threads
-from pbsbatch.errors import EngineError, ModelError, one_line
+from pbsbatch.errors import EngineError, GpuLostError, ModelError, one_line
 from pbsbatch.models.base import Raw
 from pbsbatch.models.folder import WEIGHTS, ClassifierFolder, ModelFolder
 from pbsbatch.models.taxonomy import TYPES
@@ -108,14 +108,23 @@ class TorchEngine:
         with self._lock:
             self._net = self._cuda = None
 
-    def _run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    def _run(self, pixels: NDArray[np.uint8], *, again: bool = False) -> tuple[NDArray[np.float32], ...]:
         assert self._net is not None
         try:
             if self._cuda is not None:
                 return self._cuda(pixels)
             return _one_by_one(self._net, pixels)
-        except RuntimeError as error:  # torch.OutOfMemoryError too
-            raise EngineError(f"torch failed on a batch of {pixels.shape}: {one_line(error)[:300]}") from error
+        except torch.OutOfMemoryError as error:
+            if self._cuda is not None and not again and self._cuda.halve(pixels.shape[1], pixels.shape[2]):
+                self.notes.append("the GPU's memory was full: half as many tiles at once from now on")
+                return self._run(pixels, again=True)
+            raise EngineError(
+                f"the memory is full with a batch of {pixels.shape}: {one_line(error)[:200]}",
+                cure="Use fewer --workers, or close what else runs on the GPU",
+            ) from error
+        except RuntimeError as error:
+            kind = EngineError if self._cuda is None else GpuLostError  # an error of CUDA stays with its process
+            raise kind(f"torch failed on a batch of {pixels.shape}: {one_line(error)[:300]}") from error
 
 
 def _one_by_one(net: Served, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:

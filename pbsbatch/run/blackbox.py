@@ -23,6 +23,7 @@ __all__ = ["BlackBox", "cause_of_death", "oom_kills"]
 _FRAME = re.compile(r'File "[^"]*?([^/"]+)", line (\d+) in (\S+)')
 _OWN = re.compile(r'File "[^"]*/(pbsbatch(?:_kernels)?/[^"]+)", line (\d+) in (\S+)')
 _MOST = 1 << 16
+_FAREWELL = "Ended itself: "
 
 
 class BlackBox:
@@ -33,6 +34,11 @@ class BlackBox:
         self.patience, self.tasks, self.lock = patience, 0, threading.Lock()
         self.file: IO[bytes] = _box(folder, address).open("wb")
         faulthandler.enable(self.file, all_threads=False)
+
+    def farewell(self, why: str) -> None:
+        """Leave the reason behind for which this process is about to end itself."""
+        self.file.write(f"{_FAREWELL}{why[:500]}\n".encode())
+        self.file.flush()
 
     def news(self) -> None:
         """Take note that work goes on."""
@@ -69,6 +75,8 @@ def cause_of_death(folder: Path, address: str, *, patience: float, out_of_memory
     fatal = re.search(r"Fatal Python error: ([A-Za-z -]{1,40})", text)
     frame = _OWN.search(text) or _FRAME.search(text)
     where = f" in {frame[3]} ({frame[1]}:{frame[2]})" if frame else ""
+    if text.startswith(_FAREWELL):
+        return text.removeprefix(_FAREWELL).split("\n", 1)[0]
     if fatal:
         return f"{fatal[1].strip().lower()}{where}"
     if text.startswith("Timeout"):

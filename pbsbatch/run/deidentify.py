@@ -20,6 +20,7 @@ from urllib.parse import quote
 from pbsbatch.errors import one_line
 from pbsbatch.run.discovery import Discovery, Skipped
 from pbsbatch.run.events import (
+    EngineSaid,
     Event,
     RunFinished,
     RunStarted,
@@ -67,6 +68,8 @@ class Scrubber:
                 return SlideFinished(self.result(event.result))
             case SlidesChanged() | WorkerDied():
                 return replace(event, why=self.text(event.why))
+            case EngineSaid():
+                return replace(event, text=self.text(event.text))
             case RunFinished():
                 return self.finished(event)
             case _:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "EngineSaid",
     "Event",
     "RunFinished",
     "RunProgress",
@@ -107,6 +108,13 @@ class WorkerDied:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineSaid:
+    """An engine did something that a person should know of, such as to halve its batches for want of memory."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunProgress:
     """How far a run is; told about once a second."""
 
@@ -147,5 +155,13 @@ class RunFinished:
 
 
 Event = (
-    RunStarted | SlidePlanned | StripFinished | SlideFinished | SlidesChanged | WorkerDied | RunProgress | RunFinished
+    RunStarted
+    | SlidePlanned
+    | StripFinished
+    | SlideFinished
+    | SlidesChanged
+    | WorkerDied
+    | EngineSaid
+    | RunProgress
+    | RunFinished
 )

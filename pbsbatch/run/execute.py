@@ -19,6 +19,7 @@ from types import FrameType
 from pbsbatch import engines, models
 from pbsbatch.config import Config
 from pbsbatch.deadline import parse_until
+from pbsbatch.engines.gpus import find_gpus
 from pbsbatch.models.carry import packed
 from pbsbatch.run import cluster, summary
 from pbsbatch.run.audit import audited
@@ -68,10 +69,13 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")
         fence = Fence(config.output / MARKER / "lock", token)
+        gpus = () if engine.device == "cpu" else tuple(gpu.uuid for gpu in find_gpus().found)
+        if gpus and config.scheduler is None:
+            config = replace(config, workers=config.workers or len(gpus))
         chosen = replace(config, engine=f"{engine.name}:{engine.precision}")  # no worker chooses for itself
         setup = Setup(
             chosen, loaders, fence, digest=model.spec.digest, files=packed(config.model),
-            one_kind=engine.device == "cpu",
+            one_kind=engine.device == "cpu", gpus=gpus,
         )  # fmt: skip
         with cluster.connect(config, setup) as workers:
             state = _first_state(found, config.output, in_order=deadline is not None)

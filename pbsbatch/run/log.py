@@ -9,6 +9,7 @@ from pathlib import Path
 from pbsbatch import __version__
 from pbsbatch.disk import output_errors
 from pbsbatch.run.events import (
+    EngineSaid,
     Event,
     RunFinished,
     RunStarted,
@@ -50,7 +51,7 @@ def _line(event: Event) -> str | None:
             return f"planned {event.name!r}: {event.strips_left} strips, {event.tiles_left} tiles to do"
         case SlideFinished():
             return _slide_line(event.result)
-        case SlidesChanged() | WorkerDied():
+        case SlidesChanged() | WorkerDied() | EngineSaid():
             return _news_line(event)
         case RunFinished():
             done = sum(r.status == "ok" for r in event.results)
@@ -60,7 +61,9 @@ def _line(event: Event) -> str | None:
             return None
 
 
-def _news_line(event: SlidesChanged | WorkerDied) -> str:
+def _news_line(event: SlidesChanged | WorkerDied | EngineSaid) -> str:
+    if isinstance(event, EngineSaid):
+        return f"engine: {event.text}"
     if isinstance(event, WorkerDied):
         return f"a worker died, what it held runs again: {event.why}"
     shown = ", ".join(map(repr, event.names[:NAMES_SHOWN]))

@@ -20,14 +20,15 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from pbsbatch import __version__
 from pbsbatch.config import Config
 from pbsbatch.engines.base import Engine
+from pbsbatch.engines.gpus import take_gpu
 from pbsbatch.engines.processor import processor_class
-from pbsbatch.errors import EngineError
+from pbsbatch.errors import EngineError, GpuLostError
 from pbsbatch.models.base import Model
 from pbsbatch.models.carry import unpack
 from pbsbatch.pipeline import Timings
 from pbsbatch.run import tasks
 from pbsbatch.run.blackbox import BlackBox
-from pbsbatch.run.events import Event, SlideResult
+from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
 from pbsbatch.run.prepare import Prepared, Workbench
 from pbsbatch.slides.base import SlideRef
@@ -57,10 +58,11 @@ class Setup(WorkerPlugin):
 
     def __init__(
         self, config: Config, loaders: Loaders, fence: Fence, *, digest: str, files: Mapping[str, bytes] | None,
-        one_kind: bool = True,
+        one_kind: bool = True, gpus: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.config, self.loaders, self.fence = config, loaders, fence
         self.version, self.digest, self.files = __version__, digest, files
+        self.gpus = gpus  # those that the workers share out
         self.one_kind = one_kind  # whether results depend on the processor
         self.processor: str | None = None  # the kind that all workers must be of
 
@@ -78,6 +80,7 @@ class Setup(WorkerPlugin):
         model = self.loaders.model(name)
         if model.spec.digest != self.digest:
             raise EngineError(f"the model {model.spec.name} is another one here than at the driver")
+        take_gpu(worker.name, self.gpus)
         engine = self.loaders.engine(model, self.config.engine)
         boxes = self.fence.lock.parent / "workers"
         worker.pbsbatch_box = BlackBox(boxes, worker.address, self.config.patience)  # type: ignore[attr-defined]
@@ -100,8 +103,16 @@ def _at_work() -> Iterator[tuple[Workbench, tasks.Report]]:
         box.news()
         worker.log_event(TOPIC, pickle.dumps(event))
 
-    with box.task():
-        yield worker.pbsbatch_bench, report
+    notes: list[str] = worker.pbsbatch_bench.engine.notes
+    try:
+        with box.task():
+            yield worker.pbsbatch_bench, report
+    except GpuLostError as error:
+        box.farewell(str(error))
+        os._exit(1)  # whatever this process computes on its GPU from now on is wrong or fails; the next one is fresh
+    finally:  # but for a process that ends itself: its last news go with it
+        while notes:
+            report(EngineSaid(notes.pop(0)))
 
 
 def look(refs: Sequence[SlideRef]) -> tasks.Looked:

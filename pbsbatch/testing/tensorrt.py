@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.engines.tensorrt.memory import CaptureError, CardFullError
-from pbsbatch.errors import EngineError
+from pbsbatch.errors import GpuLostError
 from pbsbatch.models.folder import RAYS
 from pbsbatch.testing.engines import FakeEngine
 
@@ -93,7 +93,7 @@ class _Stream:
 
     def wait(self) -> None:
         if self.faults("lost") and self.waiting:
-            raise EngineError("the GPU failed: a fake error")
+            raise GpuLostError("the GPU failed: a fake error")
         while self.waiting:
             self.waiting.pop(0)()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pbsbatch.engines.gpus import ATTRIBUTES, Gpu, Gpus, find_gpus, take_gpu
+from pbsbatch.engines.gpus import ATTRIBUTES, Gpu, find_gpus, take_gpu
 
 IDENTITY = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
@@ -98,15 +98,11 @@ def test_attributes_have_the_vendors_numbers() -> None:
 
 
 def test_workers_take_gpus_in_turn() -> None:
-    gpus = find_gpus(lambda _: FakeDriver())
-    two = Gpus((gpus.found[0], Gpu(1, "b", "GPU-b", (8, 0), 1, 1, 1)))
-    seen = []
-    for worker in range(4):
+    for worker, expected in ((0, "GPU-a"), (1, "GPU-b"), (2, "GPU-a"), (3, "GPU-b")):
         environ: dict[str, str] = {}
-        gpu = take_gpu(worker, two, environ)
-        assert gpu is not None and environ == {"CUDA_VISIBLE_DEVICES": gpu.uuid}
-        seen.append(gpu.index)
-    assert seen == [0, 1, 0, 1]
+        assert take_gpu(worker, ("GPU-a", "GPU-b"), environ) == expected
+        assert environ == {"CUDA_VISIBLE_DEVICES": expected}
     untouched: dict[str, str] = {}
-    assert take_gpu(0, Gpus(why="none"), untouched) is None
+    assert take_gpu(0, (), untouched) is None
+    assert take_gpu("tcp://10.0.0.1:4711", ("GPU-a",), untouched) is None  # another machine's worker
     assert untouched == {}

@@ -17,7 +17,7 @@ from pbsbatch.engines.base import checked
 from pbsbatch.engines.tensorrt.build import Profile
 from pbsbatch.engines.tensorrt.execute import Lane, Loaded
 from pbsbatch.engines.tensorrt.memory import Card, CardFullError
-from pbsbatch.errors import EngineError, one_line
+from pbsbatch.errors import EngineError, GpuLostError, one_line
 from pbsbatch.models.base import Raw
 
 __all__ = ["PART_PX", "TensorRTEngine"]
@@ -148,7 +148,7 @@ class TensorRTEngine:
         self._drop_lanes()
         if isinstance(error, EngineError):
             return error
-        return EngineError(f"the GPU failed on a batch of {pixels.shape}: {one_line(error)[:300]}")
+        return GpuLostError(f"the GPU failed on a batch of {pixels.shape}: {one_line(error)[:300]}")
 
     def _drop_lanes(self) -> None:
         while self._lanes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.errors import EngineError, one_line
+from pbsbatch.errors import EngineError, GpuLostError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,7 @@ class _TorchStream:
         try:
             self.stream.synchronize()
         except RuntimeError as error:
-            raise EngineError(f"the GPU failed: {one_line(error)[:300]}") from error
+            raise GpuLostError(f"the GPU failed: {one_line(error)[:300]}") from error
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         graph = self.torch.cuda.CUDAGraph()
