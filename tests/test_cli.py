@@ -31,8 +31,11 @@ def test_help_names_the_commands_and_how_to_start() -> None:
     assert pbsbatch("--version").stdout.startswith("pbsbatch ")
 
 
+COMMANDS = [["run"], ["plan"], ["inspect"], ["status"], ["verify"], ["doctor"], ["data", "synth"]]
+
+
 @pytest.mark.smoke
-@pytest.mark.parametrize("command", [["run"], ["plan"], ["inspect"], ["verify"], ["doctor"], ["data", "synth"]])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_commands_help_has_an_example(command: list[str]) -> None:
     done = pbsbatch(*command, "--help")
     assert done.returncode == 0
@@ -61,7 +64,9 @@ def test_help_starts_nothing_heavy() -> None:
         (["run", "--input", ".", "--config", "none.toml"], "none.toml"),
         (["plan", "--input", "nowhere"], "nowhere"),
         (["inspect", "nowhere.svs"], "nowhere.svs"),
-        (["verify", "nowhere"], "not a folder of results"),
+        (["verify", "nowhere"], "no such folder"),
+        (["status", "nowhere"], "no such folder"),
+        (["status", ".", "--json", "--watch"], "--json tells once"),
         (["run", "--input", ".", "--key-file", "k"], "--deidentify"),
     ],
 )

@@ -97,4 +97,8 @@ def run(
         print(f"pbsbatch: no report was written: {reporter.problem}", file=sys.stderr)
     elif not settings.quiet:
         print(f"report:  {reporter.report}")
+    if settings.deidentify and not settings.quiet:
+        from pbsbatch.run.keyfile import default_key_file, names_file
+
+        print(f"names behind the ids: {names_file(settings.key_file or default_key_file())}")
     raise typer.Exit(exit_code(finished))

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from pbsbatch.cli.console import console, some
+from pbsbatch.cli.console import console, duration, some
 from pbsbatch.config import Config
 from pbsbatch.errors import one_line
 from pbsbatch.run.events import (
@@ -132,7 +132,7 @@ class View:
         """Return slides, tiles, MP/s and the time left, as far as they are known."""
         elapsed = time.monotonic() - self.start
         share = self.work.share
-        left = f" · {_duration(elapsed * (1 - share) / share)} left" if share > 0 and self.tiles else ""
+        left = f" · {duration(elapsed * (1 - share) / share)} left" if share > 0 and self.tiles else ""
         slides = f"{self.done + self.failed}/{some(len(self.work.sizes), 'slide')}"
         return f"{slides} · {some(self.tiles, 'tile')} · {self.mpix / max(elapsed, 1e-9):.1f} MP/s{left}"
 
@@ -222,7 +222,7 @@ def _closing_lines(finished: RunFinished, config: Config) -> list[str]:
     count = [r.status for r in finished.results].count
     parts = [f"{count('ok')} done"] + [f"{count(s)} {s}" for s in ("failed", "pending") if count(s)]
     bound = f" · bound by {finished.bound_by}" if finished.bound_by != "nothing" else ""
-    lines = ["", f"[bold]{', '.join(parts)}[/] in {_duration(finished.seconds)}{bound}"]
+    lines = ["", f"[bold]{', '.join(parts)}[/] in {duration(finished.seconds)}{bound}"]
     failed_tiles = sum(len(r.failed_tiles) for r in finished.results)
     if failed_tiles:
         lines.append(
@@ -243,11 +243,3 @@ def _closing_lines(finished: RunFinished, config: Config) -> list[str]:
         f"results: {escape(os.fspath(config.output / 'summary.csv'))}, {escape(os.fspath(config.output / 'slides'))}/"
     )
     return lines
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"

@@ -18,7 +18,6 @@ from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
 from pbsbatch.run.fence import turnstile
 from pbsbatch.run.keyfile import Key
-from pbsbatch.store.seal import seal_path
 
 __all__ = [
     "MARKER",
@@ -163,6 +162,8 @@ OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.lo
 
 def start_over(out: Path) -> list[str]:
     """Remove what earlier runs wrote under OUT, nothing else, and return what was removed."""
+    from pbsbatch.store.seal import seal_path  # with the store come libraries that `status` can do without
+
     stores = out / "slides"
     ours = [out / name for name in OUR_FILES]
     notes = out / MARKER

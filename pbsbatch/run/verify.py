@@ -67,7 +67,11 @@ def verify(
 def _read(out: Path) -> dict[str, Any]:
     """Return the manifest of results at rest."""
     if not (out / MARKER).is_dir():
-        raise UsageError("not a folder of results", path=out, cure="Give the --output of a run")
+        raise UsageError(
+            "no such folder" if not out.exists() else "not a folder of results",
+            path=out,
+            cure="Give the --output of a run",
+        )
     owner = owner_of(out)
     if owner is not None:
         raise UsageError(f"a run is at work here ({owner})", path=out, cure="Verify when it has ended")
