@@ -19,15 +19,15 @@ from typing import Any
 from pbsbatch import __version__
 from pbsbatch.disk import file_sha256, output_errors, write_atomic
 from pbsbatch.run.events import SlideResult
-from pbsbatch.run.output import MARKER, PAGES
+from pbsbatch.run.output import OUR_FILES, PAGES
 from pbsbatch.run.slide_digest import SlideDigest
 from pbsbatch.store.seal import read_seal, seal_path
 
-__all__ = ["FILE", "FORMAT", "remove", "write"]
+__all__ = ["FILE", "FORMAT", "remove", "renew_report", "write"]
 
 FILE = "manifest.json"
 FORMAT = 1
-HIDDEN = (MARKER, FILE)
+REPORT = "report.html"
 
 
 def remove(out: Path) -> None:
@@ -44,8 +44,8 @@ def write(
     with output_errors(out):
         facts = {
             "format": FORMAT, "pbsbatch": __version__, "written_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "files": {path.name: _file(path) for path in sorted(out.iterdir()) if _counts(path)},
-            "pages": {path.name: _file(path) for path in sorted((out / PAGES).glob("*")) if _counts(path)},
+            "files": {name: _file(out / name) for name in sorted(OUR_FILES) if _counts(out / name)},
+            "pages": _pages(out),
             "stores": {path.stem: _store(out, path.stem) for path in sorted((out / "slides").glob("*.zarr"))},
             "slides": slides,
         }  # fmt: skip
@@ -53,8 +53,24 @@ def write(
     return facts
 
 
+def renew_report(out: Path) -> None:
+    """Take note of a report that was made again after the run; nothing else of the manifest changes."""
+    path = out / FILE
+    try:
+        facts = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return  # the next run writes one
+    with output_errors(out):
+        facts["files"][REPORT], facts["pages"] = _file(out / REPORT), _pages(out)
+        write_atomic(path, [(json.dumps(facts, indent=1) + "\n").encode()])
+
+
+def _pages(out: Path) -> dict[str, Any]:
+    return {path.name: _file(path) for path in sorted((out / PAGES).glob("*")) if _counts(path)}
+
+
 def _counts(path: Path) -> bool:
-    return path.name not in HIDDEN and not path.name.startswith(".tmp-") and path.is_file() and not path.is_symlink()
+    return path.name != FILE and not path.name.startswith(".tmp-") and path.is_file() and not path.is_symlink()
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pbsbatch.run.keyfile import Key
 
 __all__ = [
     "MARKER",
+    "OUR_FILES",
     "PAGES",
     "check_ours",
     "claim",
@@ -157,7 +158,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-OUR_FILES = ("manifest.json", "summary.csv", "failures.csv", "run.json", "run.log", "report.html")
+OUR_FILES = ("manifest.json", "summary.csv", "samples.csv", "failures.csv", "run.json", "run.log", "report.html")
 
 
 def start_over(out: Path) -> list[str]:

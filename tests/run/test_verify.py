@@ -15,6 +15,7 @@ from pbsbatch.errors import UsageError
 from pbsbatch.run import cluster
 from pbsbatch.run.events import RunFinished
 from pbsbatch.run.execute import execute
+from pbsbatch.run.manifest import renew_report
 from pbsbatch.run.slide_digest import digest_slide
 from pbsbatch.run.verify import Verdict, verify
 from pbsbatch.testing.oracle import load_fake_engine, load_fake_oracle
@@ -117,6 +118,15 @@ def test_a_link_or_a_folder_is_not_the_file(results: Path) -> None:
     (results / "summary.csv").unlink()
     (results / "summary.csv").mkdir()
     assert found(verify(results)) == {"changed": ["run.log", "summary.csv"]}
+
+
+def test_a_report_made_again_is_taken_note_of_and_nothing_else(results: Path) -> None:
+    (results / "report.html").write_text("made again")
+    (results / "report").mkdir(exist_ok=True)
+    (results / "report" / "a.html").write_text("made again")
+    (results / "summary.csv").write_text("tampered with")
+    renew_report(results)
+    assert found(verify(results)) == {"changed": ["summary.csv"]}
 
 
 def test_slides_are_compared_only_when_asked_for(made: Path, tmp_path: Path) -> None:
