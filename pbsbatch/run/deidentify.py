@@ -36,7 +36,8 @@ __all__ = ["Scrubber", "deidentified", "frames_only"]
 
 HIDDEN = "[hidden]"
 ITS_ID, OTHER = "\0", "\1"
-PATH = re.compile(r"""[^\s'"]*[/\\][^\s'"]*""")
+PATH = re.compile(r"""(?<![^\s'"])(?!\(?pbsbatch(?:_kernels)?/[\w/]+\.py:\d+\)?(?:[\s.,;]|$))[^\s'"]*[/\\][^\s'"]*""")
+"""Anything with a slash in it, but for a place in this program's own code."""
 QUOTED = re.compile(r"""(?<!\w)b?(['"])(?:.*\1|.*)""")
 FRAME = re.compile(r'^\s*File "(?:.*[/\\])?([^/\\"]+)", line (\d+), in (\S+)', re.MULTILINE)
 
@@ -89,6 +90,7 @@ class Scrubber:
             result,
             error=None if error is None else self.text(error, result.slide_id),
             details=details,
+            changed=None if result.changed is None else self.text(result.changed, result.slide_id),
             failed_tiles=tuple((tile, self.text(text, result.slide_id)) for tile, text in result.failed_tiles),
         )
 

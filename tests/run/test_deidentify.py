@@ -13,7 +13,7 @@ import pytest
 
 from pbsbatch.run.deidentify import Scrubber, deidentified, frames_only
 from pbsbatch.run.discovery import Discovery, Skipped, discover
-from pbsbatch.run.events import RunFinished, RunStarted, SlideFinished, SlideResult
+from pbsbatch.run.events import RunFinished, RunStarted, SlideFinished, SlideResult, SlidesChanged, WorkerDied
 from pbsbatch.run.keyfile import Key
 
 KEY = Key(Path("/keys/k"), b"0123456789abcdef0123456789abcdef")
@@ -103,6 +103,8 @@ def test_folders_inputs_and_unknown_paths_and_quotes_are_left_out(
         "the folder Schmidt is empty": "the folder [hidden] is empty",
         "no such file: /mnt/other/place.dat (2)": "no such file: [hidden] (2)",
         r"no C:\Users\Braun here": "no [hidden] here",
+        "segmentation fault in f (pbsbatch/run/x.py:12)": "segmentation fault in f (pbsbatch/run/x.py:12)",
+        "no /data/pbsbatch/run/x.py:12 here": "no [hidden] here",
         "the tag 'Vogel, Anna' is odd": "the tag [hidden] is odd",
         "libvips' reader says \"Vogel's tag\" is odd": "libvips' reader says [hidden] is odd",
         "cut off: 'Vogel, An": "cut off: [hidden]",
@@ -139,6 +141,8 @@ def test_events_are_scrubbed() -> None:
     listen = scrubber.listening(told.append)
     listen(RunStarted({}, 0, 1, "e", "m", notes=("Vogel",)))
     listen(SlideFinished(result))
+    listen(SlidesChanged("the slide cannot be read: Vogel", ("s",)))
+    listen(WorkerDied("Vogel"))
     listen(RunFinished((result,), 1.0, "stopped at /x/Vogel", False, {}, "nothing"))
     assert "vogel" not in str(told).lower()
     assert "anna" not in str(told).lower()
