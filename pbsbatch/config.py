@@ -28,6 +28,8 @@ class Config:
     engine: str = "auto"
     mpp: float | None = None
     score_threshold: float | None = None
+    differential: bool = False  # give white cells their types
+    classifier: str = "differential"
     core: int | None = None  # side of a tile's core in work pixels; None lets the plan choose
     halo: int | None = None  # in work pixels; None takes the smallest that the laws allow
     origin: tuple[int, int] = (0, 0)  # where the grid of cores starts, in work pixels
@@ -95,10 +97,10 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
     if isinstance(values.get("memory"), str):
         values["memory"] = parse_bytes(values["memory"])
     for names, kinds, said in (
-        (("model", "engine", "scheduler", "until"), (str,), "text"),
+        (("model", "classifier", "engine", "scheduler", "until"), (str,), "text"),
         (("mpp", "score_threshold", "max_failed_tiles", "patience"), (int, float), "a number"),
         (("core", "halo", "workers", "memory"), (int,), "a whole number"),
-        (("fresh", "quiet", "deidentify"), (bool,), "true or false"),
+        (("fresh", "quiet", "deidentify", "differential"), (bool,), "true or false"),
     ):
         for name in names:
             value = values.get(name)

@@ -43,6 +43,21 @@ class Differential:
         """Return what the types are indices of."""
         return CALLED
 
+    @property
+    def reach_um(self) -> float:
+        """Return the side of a crop."""
+        facts = self.classifier.folder.facts
+        return facts.crop_px * facts.crop_mpp
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Return what decides the types: part of the resume key, and told in every store."""
+        facts = self.classifier.folder.facts
+        return {
+            "classifier": facts.name, "classifier_version": facts.version, "classifier_digest": self.classifier.digest,
+            "classifier_engine": self.engine.name, "classifier_precision": self.engine.precision,
+        }  # fmt: skip
+
     def look(self, cells: Detections, tile: Tile, plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a crop (n, side, side, 3) for each white cell, in order, from the pixels of the tile's read box."""
         facts = self.classifier.folder.facts

@@ -21,6 +21,14 @@ def run(
     engine: Annotated[
         str | None, typer.Option("--engine", help="auto, opencv, openvino or torch. [default: auto]")
     ] = None,
+    differential: Annotated[
+        bool | None,
+        typer.Option("--differential/--no-differential", help="Name each white cell's type. [default: no]"),
+    ] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option("--classifier", help="What names white cells: a shipped classifier or the folder of your own."),
+    ] = None,
     mpp: Mpp = None,
     score_threshold: Annotated[
         float | None, typer.Option("--score-threshold", help="Leave out cells with a lower score, 0 to 1.")
@@ -73,6 +81,7 @@ def run(
     settings = resolve(
         {
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
+            "differential": differential, "classifier": classifier,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
             "deidentify": deidentify, "key_file": key_file,
             "quiet": quiet, "memory": None if memory is None else parse_bytes(memory),

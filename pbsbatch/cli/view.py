@@ -142,7 +142,8 @@ class View:
         self.start = time.monotonic()
         self.progress.update(self.task, visible=True, description="running")
         skipped = f", {some(event.skipped, 'other file')} skipped" if event.skipped else ""
-        how = f"model {event.model} on {event.engine} · {some(event.workers, 'worker')}"
+        named = f" · white cells named by {event.classifier}" if event.classifier else ""
+        how = f"model {event.model} on {event.engine}{named} · {some(event.workers, 'worker')}"
         self._say(f"{some(len(event.sizes), 'slide')}{skipped} · {how}")
         for note in event.notes:
             self._say(f"[yellow]note:[/] {escape(note)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pbsbatch.disk import make_folder, write_atomic
 from pbsbatch.errors import ModelError
-from pbsbatch.models.load import built_in
+from pbsbatch.models.load import built_in, classifiers
 
 __all__ = ["packed", "unpack"]
 
@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 29
 def packed(name_or_path: str) -> dict[str, bytes] | None:
     """Return the files of a model's folder by name; None for a model that every installation has."""
     folder = Path(name_or_path)
-    if name_or_path in built_in() or not (folder / "model.json").is_file():
+    if name_or_path in (*built_in(), *classifiers()) or not (folder / "model.json").is_file():
         return None
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     if sum(p.stat().st_size for p in files) > MOST_BYTES:

@@ -60,6 +60,7 @@ class RunStarted:
     engine: str
     model: str
     notes: tuple[str, ...] = ()
+    classifier: str | None = None  # that names white cells
     kernels: str = ""  # how long the workers' kernels took, and whether they had to be compiled
 
 

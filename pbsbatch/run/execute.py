@@ -47,12 +47,16 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
     start = time.perf_counter()
     config = replace(  # a worker may stand in another folder
         config, inputs=tuple(p.absolute() for p in config.inputs), output=config.output.absolute(),
-        model=models.anywhere(config.model),
+        model=models.anywhere(config.model), classifier=models.anywhere(config.classifier),
     )  # fmt: skip
     deadline = None if config.until is None else parse_until(config.until, datetime.now().astimezone())
     model = loaders.model(config.model)
     engine = loaders.engine(model, config.engine)
     engine.close()
+    second = loaders.second(config, model, "")
+    if second is not None:
+        second.engine.close()
+    identity = None if second is None else second.identity
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
     key = _key(config)
     check_ours(config.output, config.inputs, fresh=config.fresh, key=key)
@@ -75,7 +79,8 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         chosen = replace(config, engine=f"{engine.name}:{engine.precision}")  # no worker chooses for itself
         setup = Setup(
             chosen, loaders, fence, digest=model.spec.digest, files=packed(config.model),
-            one_kind=engine.device == "cpu", gpus=gpus,
+            second=identity, second_files=None if second is None else packed(config.classifier),
+            one_kind=engine.device == "cpu" or second is not None, gpus=gpus,
         )  # fmt: skip
         with cluster.connect(config, setup) as workers:
             state = _first_state(found, config.output, in_order=deadline is not None)
@@ -84,6 +89,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
                 RunStarted(
                     sizes=state.sizes, skipped=len(found.skipped), workers=workers.workers(), engine=engine.name,
                     model=model.spec.name, notes=tuple(notes), kernels=str(workers.kernels_ready()),
+                    classifier=second.classifier.name if second else None,
                 )
             )  # fmt: skip
             with _stop_signals(driver.stop_requests):
@@ -91,7 +97,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         finished = driver.finish(time.perf_counter() - start)
         if key is not None:
             finished = scrubber.finished(finished)
-        summary.write(config, found, model.spec, engine, finished)
+        summary.write(config, found, model.spec, engine, finished, identity)
         on_event(finished)
     return finished
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch.config import RESULT_FIELDS, Config
+from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.processor import place_of
 from pbsbatch.models.base import ModelSpec
@@ -22,20 +23,23 @@ RESULTS_VERSION = 4
 WORDS = {
     "content": "the slide changed", "mpp": "its scale changed", "mpp_source": "its scale changed",
     "model": "the model changed", "engine": "the engine changed", "precision": "the precision changed",
-    "processor": "the kind of processor or GPU changed", "results_version": "pbsbatch finds other things now",
+    "processor": "the kind of processor or GPU changed", "white_cells": "who names white cells changed",
+    "results_version": "pbsbatch finds other things now",
 }  # fmt: skip
 SAMPLE_BYTES = 1 << 16
 SAMPLES = 16
 
 
 def key_facts(
-    *, content: str, mpp: float, mpp_source: str, spec: ModelSpec, engine: Engine, config: Config
-) -> dict[str, Any]:
+    *, content: str, mpp: float, mpp_source: str, spec: ModelSpec, engine: Engine, config: Config,
+    second: Differential | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return all that a slide's results depend on, as plain JSON; a store keeps it, to say later what changed."""
+    named = {} if second is None else {**second.identity, "processor": place_of(second.engine)}
     return {
         "content": content, "mpp": repr(mpp), "mpp_source": mpp_source, "model": spec.digest, "engine": engine.name,
         "precision": engine.precision, "processor": place_of(engine), "results_version": RESULTS_VERSION,
-        "config": {name: _plain(getattr(config, name)) for name in RESULT_FIELDS},
+        "config": {name: _plain(getattr(config, name)) for name in RESULT_FIELDS}, "white_cells": named,
     }  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def _line(event: Event) -> str | None:
             notes = "".join(f"; {note}" for note in event.notes)
             return (
                 f"started pbsbatch {__version__}: {len(event.sizes)} slides, {event.skipped} skipped, "
-                f"{event.workers} workers, model {event.model} on {event.engine}; {event.kernels}{notes}"
+                f"{event.workers} workers, model {event.model} on {event.engine}, white cells named by "
+                f"{event.classifier or 'nobody'}; {event.kernels}{notes}"
             )
         case SlidePlanned():
             return f"planned {event.name!r}: {event.strips_left} strips, {event.tiles_left} tiles to do"

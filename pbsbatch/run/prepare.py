@@ -10,6 +10,7 @@ from typing import Any
 
 from pbsbatch import __version__
 from pbsbatch.config import Config
+from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError
 from pbsbatch.models.base import Calibration, Model, Survey
@@ -34,6 +35,7 @@ class Workbench:
     config: Config
     model: Model
     engine: Engine
+    second: Differential | None  # names white cells
     fence: Callable[[], AbstractContextManager[None]]  # held while something becomes visible; raises OutputError
 
 
@@ -61,9 +63,12 @@ class Cut:
     scale_confidence: float | None  # only of an estimated scale
 
 
-def cut_slide(ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engine] | None = None) -> Cut:
+def cut_slide(
+    ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engine] | None = None, reach_um: float = 0.0
+) -> Cut:
     """Open a slide, find its scale, survey it once and cut it. The caller closes the slide.
 
+    A tile shows whole what lies in its core and is as large as the model's largest cell, or as `reach_um`.
     The engine is asked for only where um per pixel is unknown and the model can measure it.
     """
     slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
@@ -78,7 +83,7 @@ def cut_slide(ref: SlideRef, model: Model, config: Config, engine: Callable[[], 
         seen = survey(slide, work_scale(slide.levels, mpp, spec.work_mpp))
         plan = make_plan(
             slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, config=config, foreground=seen.foreground,
-            needs=Needs(spec.work_mpp, spec.max_cell_um, spec.context_px),
+            needs=Needs(spec.work_mpp, max(spec.max_cell_um, reach_um), spec.context_px),
         )  # fmt: skip
     except PbsbatchError:
         slide.close()
@@ -100,7 +105,8 @@ def _estimated(slide: Slide, model: Model, engine: Callable[[], Engine] | None) 
 def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
     """Plan a slide and see what is on disk. The caller closes the slide."""
     content = content_digest(ref.path)
-    cut = cut_slide(ref, bench.model, bench.config, lambda: bench.engine)
+    reach = bench.second.reach_um if bench.second else 0.0
+    cut = cut_slide(ref, bench.model, bench.config, lambda: bench.engine, reach)
     plan = cut.plan
     try:
         facts = _facts(bench, content, plan.mpp, plan.mpp_source)
@@ -142,8 +148,9 @@ def changed_since(bench: Workbench, ref: SlideRef) -> str | None:
 
 def _facts(bench: Workbench, content: str, mpp: float, source: str) -> dict[str, Any]:
     return key_facts(
-        content=content, mpp=mpp, mpp_source=source, spec=bench.model.spec, engine=bench.engine, config=bench.config
-    )
+        content=content, mpp=mpp, mpp_source=source, spec=bench.model.spec, engine=bench.engine, config=bench.config,
+        second=bench.second,
+    )  # fmt: skip
 
 
 def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
@@ -171,11 +178,12 @@ def store_of(bench: Workbench, prepared: Prepared, *, held: bool = False) -> Sto
         "content": prepared.facts["content"],
         "mpp": plan.mpp, "mpp_source": plan.mpp_source, "scale_confidence": prepared.scale_confidence,
         "plan": plan.facts(), "calibration": dict(prepared.calibration), "depends_on": dict(prepared.facts),
+        **(bench.second.identity if bench.second else {}),
     }  # fmt: skip
     header = StoreHeader(
         slide_id=prepared.ref.id, width=plan.width, height=plan.height,
         mpp=None if plan.mpp_source == "estimated" else plan.mpp,
         classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
-        attributes=attributes,
+        types=bench.second.types if bench.second else (), attributes=attributes,
     )  # fmt: skip
     return Store.begin(bench.config.output, header, prepared.key, held=held)

@@ -68,7 +68,7 @@ def measure_speed(model: Model, engine: Engine, seconds: float, side_px: int = S
 
 def _once(slide: Path, out: Path, model: Model, engine: Engine) -> tuple[Timings, float, float]:
     """Do one slide whole, and return its timings, its megapixels, and its area with cells."""
-    bench = Workbench(Config(output=out), model, engine, nullcontext)
+    bench = Workbench(Config(output=out), model, engine, None, nullcontext)
     bundle = prepare_slides(bench, [SlideRef("speed-00000000", slide, slide.name, "speed")], lambda _: None)
     result = bundle.results[0]
     if result.status != "ok" or result.roi_px is None or result.mpp is None:

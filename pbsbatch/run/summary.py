@@ -41,7 +41,10 @@ COLUMNS = (
 COUNT_COLUMNS = {"RBC": "n_rbc", "WBC": "n_wbc", "Platelet": "n_platelet", "NRBC": "n_nrbc"}
 
 
-def write(config: Config, found: Discovery, spec: ModelSpec, engine: Engine, finished: RunFinished) -> None:
+def write(
+    config: Config, found: Discovery, spec: ModelSpec, engine: Engine, finished: RunFinished,
+    second: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
     """Write the run's tables beside its stores, each replaced as a whole."""
     rows = [row_of(result, config, spec, engine.name) for result in finished.results]
     failures = [(r.name, "", r.error or "") for r in finished.results if r.status == "failed"]
@@ -50,7 +53,8 @@ def write(config: Config, found: Discovery, spec: ModelSpec, engine: Engine, fin
     with output_errors(config.output):
         write_atomic(config.output / "summary.csv", [csv_bytes(COLUMNS, ([row[c] for c in COLUMNS] for row in rows))])
         write_atomic(config.output / "failures.csv", [csv_bytes(("slide", "tile", "error"), failures)])
-        write_atomic(config.output / "run.json", [_json(_facts(config, spec, engine, finished, skipped))])
+        facts = _facts(config, spec, engine, finished, skipped) | dict(second or {})
+        write_atomic(config.output / "run.json", [_json(facts)])
 
 
 def row_of(result: SlideResult, config: Config, spec: ModelSpec, engine: str) -> dict[str, str]:

@@ -91,7 +91,7 @@ def prepare_slides(bench: Workbench, refs: Sequence[SlideRef], report: Report) -
     work = _Stream(bench, report)
     stream: Any = process(
         work.jobs(refs), bench.model, bench.engine, score_threshold=bench.config.score_threshold or 0.0,
-        timings=work.bundle.timings,
+        refiner=bench.second, timings=work.bundle.timings,
     )  # fmt: skip
     with contextlib.closing(work), contextlib.closing(stream):  # no slide is closed while a reader may hold it
         for outcome in stream:
@@ -210,8 +210,11 @@ def process_strips(bench: Workbench, prepared: Prepared, strips: tuple[int, ...]
     slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
     try:
         job = Job(slide, prepared.plan, prepared.calibration, tuple(s for s in strips if s not in finished), store)
-        threshold = bench.config.score_threshold or 0.0
-        for outcome in process([job], bench.model, bench.engine, score_threshold=threshold, timings=done.timings):
+        stream = process(
+            [job], bench.model, bench.engine, score_threshold=bench.config.score_threshold or 0.0,
+            refiner=bench.second, timings=done.timings,
+        )  # fmt: skip
+        for outcome in stream:
             if isinstance(outcome, Failed):
                 raise outcome.error
             _report(report, outcome)

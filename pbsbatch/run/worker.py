@@ -9,7 +9,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from pbsbatch import __version__
 from pbsbatch.config import Config
+from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.gpus import take_gpu
 from pbsbatch.engines.processor import processor_class
@@ -31,6 +32,7 @@ from pbsbatch.run.blackbox import BlackBox
 from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
 from pbsbatch.run.prepare import Prepared, Workbench
+from pbsbatch.run.second_look import second_look
 from pbsbatch.slides.base import SlideRef
 from pbsbatch_kernels.warm import warm_up
 
@@ -41,10 +43,11 @@ TOPIC = "pbsbatch"
 
 @dataclass(frozen=True, slots=True)
 class Loaders:
-    """How a worker gets its model and engine; tests put fakes in their place."""
+    """How a worker gets its model, its engine and its second look; tests put fakes in their place."""
 
     model: Callable[[str], Model]
     engine: Callable[[Model, str], Engine]
+    second: Callable[[Config, Model, str], Differential | None] = second_look
 
 
 class Setup(WorkerPlugin):
@@ -58,10 +61,12 @@ class Setup(WorkerPlugin):
 
     def __init__(
         self, config: Config, loaders: Loaders, fence: Fence, *, digest: str, files: Mapping[str, bytes] | None,
+        second: Mapping[str, str] | None = None, second_files: Mapping[str, bytes] | None = None,
         one_kind: bool = True, gpus: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.config, self.loaders, self.fence = config, loaders, fence
         self.version, self.digest, self.files = __version__, digest, files
+        self.second, self.second_files = second, second_files  # the identity of who names white cells, and its files
         self.gpus = gpus  # those that the workers share out
         self.one_kind = one_kind  # whether results depend on the processor
         self.processor: str | None = None  # the kind that all workers must be of
@@ -82,9 +87,26 @@ class Setup(WorkerPlugin):
             raise EngineError(f"the model {model.spec.name} is another one here than at the driver")
         take_gpu(worker.name, self.gpus)
         engine = self.loaders.engine(model, self.config.engine)
+        second = self._second(worker, model)
         boxes = self.fence.lock.parent / "workers"
         worker.pbsbatch_box = BlackBox(boxes, worker.address, self.config.patience)  # type: ignore[attr-defined]
-        worker.pbsbatch_bench = Workbench(self.config, model, engine, self.fence)  # type: ignore[attr-defined]
+        worker.pbsbatch_bench = Workbench(  # type: ignore[attr-defined]
+            self.config, model, engine, second, self.fence
+        )
+
+    def _second(self, worker: Worker, model: Model) -> Differential | None:
+        """Return what names white cells: the same, in the same precision, as at the driver."""
+        if self.second is None:
+            return None
+        config = self.config
+        if self.second_files is not None:
+            folder = unpack(self.second_files, Path(worker.local_directory), self.second["classifier_digest"])
+            config = replace(config, classifier=str(folder))
+        chosen = f"{self.second['classifier_engine']}:{self.second['classifier_precision']}"
+        second = self.loaders.second(config, model, chosen)
+        if second is None or second.identity != self.second:
+            raise EngineError("the classifier of white cells is another one here than at the driver")
+        return second
 
     def _refuse_other_kind(self) -> None:
         if __version__ != self.version:

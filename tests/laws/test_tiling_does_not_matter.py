@@ -9,6 +9,9 @@ import pytest
 
 from pbsbatch import store
 from pbsbatch.config import Config
+from pbsbatch.models.taxonomy import ABNORMAL, CALLED, TYPES
+from pbsbatch.store import UNTYPED
+from pbsbatch.testing.oracle import fake_second_look
 from tests.oracle import draw_cells, read_labels, write_oracle_slide
 from tests.run.inline import run_one
 
@@ -50,9 +53,28 @@ def test_an_oracle_finds_exactly_the_truth_on_every_grid(
     np.testing.assert_array_equal(order, np.arange(len(order)))
 
 
+@pytest.mark.parametrize("config", GRIDS[::3], ids=lambda c: f"core{c.core}-origin{c.origin}")
+def test_every_white_cell_has_its_own_type_on_every_grid(
+    config: Config, labels: np.ndarray, slide: Path, tmp_path: Path
+) -> None:
+    result = run_one(slide, tmp_path, config, second=fake_second_look(), backwards=config.origin == (37, 101))
+    assert result.store is not None
+    opened = store.open(result.store)
+    cells, white = opened.cells, opened.cells["class"] == 1
+    assert opened.types == CALLED and white.sum() > 300
+    assert (cells["type"][~white] == UNTYPED).all() and not cells["type_score"][~white].any()
+    x = np.floor((cells["x0"] + cells["x1"]) / 2 + 0.5).astype(int)[white]
+    y = np.floor((cells["y0"] + cells["y1"]) / 2 + 0.5).astype(int)[white]
+    numbers = np.pad(labels, (0, 1))[y, x]
+    expected = np.where(numbers == 0, CALLED.index(ABNORMAL), numbers % len(TYPES))
+    np.testing.assert_array_equal(cells["type"][white], expected)
+    assert len(np.unique(expected)) > len(TYPES) - 1 and (cells["type_score"][white] > 0.99).all()
+
+
 def test_the_stores_of_two_grids_hold_the_same_bytes_of_cells_and_labels(slide: Path, tmp_path: Path) -> None:
-    one = run_one(slide, tmp_path / "one", Config(core=256)).store
-    two = run_one(slide, tmp_path / "two", Config(core=700, origin=(11, 5)), backwards=True).store
+    second = fake_second_look()
+    one = run_one(slide, tmp_path / "one", Config(core=256), second=second).store
+    two = run_one(slide, tmp_path / "two", Config(core=700, origin=(11, 5)), second=second, backwards=True).store
     assert one is not None
     assert two is not None
     for part in ("cells", "labels"):

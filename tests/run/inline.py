@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pbsbatch.config import Config
+from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model
 from pbsbatch.run.events import SlideResult
@@ -17,13 +18,13 @@ from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel
 
 def run_one(
     slide: Path, out: Path, config: Config | None = None, model: Model | None = None, engine: Engine | None = None,
-    slide_id: str = "s-00000000", backwards: bool = False,
+    slide_id: str = "s-00000000", backwards: bool = False, second: Differential | None = None,
 ) -> SlideResult:  # fmt: skip
     """Prepare, process strip by strip, and commit one slide."""
     settings = config or Config()
     bench = Workbench(
         Config(**{name: getattr(settings, name) for name in Config.__slots__} | {"output": out}),
-        model or FakeOracleModel(), engine or FakeOracleEngine(), fence=nullcontext,
+        model or FakeOracleModel(), engine or FakeOracleEngine(), second, fence=nullcontext,
     )  # fmt: skip
     bundle = prepare_slides(bench, [SlideRef(slide_id, slide, slide.name, slide_id)], lambda _: None)
     if bundle.results:

@@ -9,18 +9,28 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pbsbatch import store
 from pbsbatch.config import Config
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import UsageError
 from pbsbatch.models.base import Model
+from pbsbatch.models.taxonomy import CALLED
 from pbsbatch.run.events import Event, RunStarted, SlideFinished, SlidePlanned, StripFinished
 from pbsbatch.run.execute import execute
 from pbsbatch.run.worker import Loaders
-from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel, load_fake_engine, load_fake_oracle
+from pbsbatch.testing.oracle import (
+    FakeOracleEngine,
+    FakeOracleModel,
+    fake_second_look,
+    load_fake_engine,
+    load_fake_oracle,
+    load_fake_second_look,
+)
 from tests.oracle import draw_cells, write_oracle_slide
 from tests.run.inline import run_one
 
@@ -89,6 +99,29 @@ def test_a_setting_that_changes_results_redoes_them(
     assert not second.resumed
     assert 0 < sum(second.counts.values()) < sum(first.counts.values())
     assert len(list((tmp_path / "out" / "slides").glob("*.zarr"))) == 1
+
+
+def test_white_cells_are_named_in_a_run_and_who_names_them_is_part_of_the_key(archive: Path, tmp_path: Path) -> None:
+    loaders = Loaders(load_fake_oracle, load_fake_engine, load_fake_second_look)
+    config = Config(inputs=(archive,), output=tmp_path / "out", core=256, workers=2, differential=True)
+    events: list[Event] = []
+    finished = execute(config, events.append, loaders=loaders)
+    assert isinstance(events[0], RunStarted) and events[0].classifier == "fake-types"
+    for result in finished.results:
+        assert result.store is not None
+        opened = store.open(result.store)
+        white = opened.cells["class"] == 1
+        assert opened.types == CALLED and ((opened.cells["type"] != store.UNTYPED) == white).all() and white.any()
+        alone = run_one(
+            result.path, tmp_path / "alone", config, slide_id=result.slide_id, second=fake_second_look()
+        ).store
+        assert alone is not None and files_of(alone) == files_of(result.store)
+    told = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert told["classifier"] == "fake-types" and told["classifier_digest"]
+    assert all(r.resumed for r in execute(config, lambda _: None, loaders=loaders).results)
+    without = execute(replace(config, differential=False), lambda _: None, loaders=loaders)
+    assert not any(r.resumed for r in without.results)
+    assert without.results[0].store is not None and store.open(without.results[0].store).types == ()
 
 
 @pytest.mark.fault
