@@ -10,7 +10,7 @@ import sys
 import typer
 
 from pbsbatch import __version__
-from pbsbatch.cli import data, doctor, draw, export, inspect, models, plan, report, run, status, verify
+from pbsbatch.cli import data, doctor, draw, evaluate, export, inspect, models, plan, report, run, status, verify
 from pbsbatch.errors import PbsbatchError
 
 __all__ = ["app", "main"]
@@ -48,6 +48,7 @@ app.command("report")(report.report)
 app.command("draw")(draw.draw)
 app.command("export")(export.export)
 app.command("status")(status.status)
+app.command("evaluate")(evaluate.evaluate)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data", help="Make and look at data: synthetic smears with exact truth.")

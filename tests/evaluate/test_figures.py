@@ -1,0 +1,135 @@
+"""Truth and results are brought together by name and counted right; every form of the table holds the same figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pbsbatch.cli import app
+from pbsbatch.errors import UsageError
+from pbsbatch.evaluate import detection_ap
+from pbsbatch.evaluate.figures import ALL, figures, intervals
+from pbsbatch.evaluate.labels import Labelled, Labels, compared, labels_from_coco
+from pbsbatch.evaluate.render import FORMATS, render
+
+CLASSES = ("RBC", "WBC")
+
+
+def image(name: str, cells: list[tuple[float, float, int, float]]) -> Labelled:
+    """Return an image with cells of 10 px at x, y of a class with a score."""
+    table = np.array(cells, np.float64).reshape(-1, 4)
+    boxes = np.concatenate([table[:, :2], table[:, :2] + 10], axis=1)
+    return Labelled(name, boxes, table[:, 2].astype(np.int64), table[:, 3])
+
+
+TRUTH = Labels(CLASSES, (
+    image("a.tif", [(0, 0, 0, 1), (50, 0, 0, 1), (100, 0, 1, 1)]), image("b.tif", [(0, 0, 0, 1), (50, 0, 0, 1)]),
+    image("alone.tif", [(0, 0, 0, 1)]),
+))  # fmt: skip
+FOUND = Labels(("wbc", "rbcs"), (
+    image("in/b.tif", [(1, 0, 1, 0.9), (200, 0, 1, 0.3)]),
+    image("a.tif", [(0, 1, 1, 0.8), (50, 0, 1, 0.7), (100, 0, 1, 0.6)]),
+    image("c.tif", []),
+))  # fmt: skip
+
+
+def test_counts_rates_and_counting_errors() -> None:
+    found = figures(compared(TRUTH, FOUND), 0.5)
+    red, white, total = found.rows
+    assert (red.true, red.found, red.tp, red.fp, red.fn) == (4, 5, 3, 2, 1)
+    assert (white.true, white.found, white.tp, white.fn) == (1, 0, 0, 1) and np.isnan(white.precision)
+    assert red.precision == 0.6 and red.recall == 0.75 and red.f1 == pytest.approx(2 / 3)
+    assert red.accuracy == 0.5 and red.found_per_true == 1.25
+    assert (red.count_mae, red.count_mape, red.count_bias) == (0.5, 25.0, 0.5)  # 3 for 2, and 2 for 2
+    assert (total.name, total.true, total.tp) == (ALL, 5, 3)
+    assert found.confusion.tolist() == [[3, 0, 1], [1, 0, 0], [1, 0, 0]]  # the white cell was taken for a red one
+    assert [n.split(" have")[0] for n in found.notes] == ["1 images of the truth", "1 images of the results"]
+
+
+def test_average_precision_is_cocos_and_the_trapezoids() -> None:
+    both = compared(TRUTH, FOUND)
+    red = figures(both).rows[0]
+    pairs = [(TRUTH.images[0], FOUND.images[1]), (TRUTH.images[1], FOUND.images[0])]
+    ap = detection_ap(
+        [t.boxes for t, _ in pairs], [t.classes for t, _ in pairs], [f.boxes for _, f in pairs],
+        [1 - f.classes for _, f in pairs], [f.scores for _, f in pairs], 2,
+    )  # fmt: skip
+    assert red.ap50 == ap.ap50_per_class[0] and red.ap == pytest.approx(ap.ap_per_class[0])
+    # by falling score: hit .9, hit .8, hit .7, miss .6, miss .3 of four
+    assert red.ap50_trapezoid == pytest.approx(0.75)
+
+
+def test_intervals_hold_the_figure_and_shrink_with_images() -> None:
+    few = compared(TRUTH, FOUND)
+    many = compared(
+        Labels(CLASSES, tuple(Labelled(f"{i}-{t.name}", t.boxes, t.classes) for i in range(40) for t in TRUTH.images)),
+        Labels(FOUND.classes, tuple(
+            Labelled(f"{i}-{f.name.removeprefix('in/')}", f.boxes, f.classes, f.scores)
+            for i in range(40) for f in FOUND.images
+        )),
+    )  # fmt: skip
+    assert figures(many).rows[0].f1 == pytest.approx(figures(few).rows[0].f1)
+    wide, narrow = (intervals(b, 0.5, 400)["RBC"]["f1"] for b in (few, many))
+    assert wide[0] < narrow[0] < figures(many).rows[0].f1 < narrow[1] < wide[1]
+    assert repr(intervals(few, 0.5, 50)) == repr(intervals(few, 0.5, 50))  # NaN is not itself
+
+
+def test_what_does_not_go_together_is_refused_with_what_was_meant() -> None:
+    with pytest.raises(UsageError, match=r"no class 'R B C'.*--map R B C=RBC"):
+        compared(TRUTH, Labels(("R B C",), FOUND.images))
+    mapped = compared(TRUTH, Labels(("x", "y"), FOUND.images), {"x": "WBC", "y": "RBC"})
+    assert figures(mapped).table() == figures(compared(TRUTH, FOUND)).table()
+    with pytest.raises(UsageError, match=r"--map names the class 'cell'.*RBC, WBC"):
+        compared(TRUTH, FOUND, {"wbc": "cell"})
+    with pytest.raises(UsageError, match=r"share no image: z\.tif was found, a\.tif is true"):
+        compared(TRUTH, Labels(CLASSES, (image("z.tif", []),)))
+    twice = Labels(CLASSES, (image("1/a.tif", []), image("2/a.tif", []), image("b.tif", [])))
+    assert compared(TRUTH, twice).images == ("b.tif",)  # a.tif may be either: it goes with none
+
+
+def coco(path: Path, labels: Labels) -> Path:
+    images = [{"id": i, "file_name": im.name, "width": 300, "height": 50} for i, im in enumerate(labels.images, 1)]
+    annotations = [
+        {"id": 1, "image_id": i, "category_id": 5 + int(c), "bbox": [*b[:2].tolist(), 10, 10], "score": s}
+        for i, im in enumerate(labels.images, 1) for b, c, s in zip(im.boxes, im.classes, im.scores, strict=True)
+    ]  # fmt: skip
+    categories = [{"id": 5 + i, "name": name} for i, name in enumerate(labels.classes)]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+def test_every_form_of_the_table_holds_the_same_figures(tmp_path: Path) -> None:
+    truth, found = coco(tmp_path / "t.json", TRUTH), coco(tmp_path / "f.json", FOUND)
+    expected = figures(compared(TRUTH, FOUND))
+    ask = ["evaluate", str(found), "--truth", str(truth)]
+    table = json.loads(CliRunner().invoke(app, [*ask, "--as", "json"], catch_exceptions=False).output)
+    assert table == json.loads(json.dumps(expected.table()))
+    rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(app, [*ask, "--as", "csv"]).output)))
+    assert [r["f1"] for r in rows] == [f"{r.f1:.4f}" for r in expected.rows]
+    for form in FORMATS:
+        said = CliRunner().invoke(app, [*ask, "--as", form, "--output", str(tmp_path / form)])
+        assert said.exit_code == 0 and (tmp_path / form).read_text() == render(expected, form)
+        assert "0.6667" in render(expected, form) or form == "json"
+    shown = CliRunner().invoke(app, ask, catch_exceptions=False).output
+    assert "0.6667" in shown and "95 % intervals" in shown and "alone.tif" in shown
+
+
+def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    for text, words in (
+        ("{", "not valid JSON"), ("[]", "no COCO data set"),
+        ('{"images": [], "annotations": []}', "lacks 'categories'"),
+        ('{"images": [{"id": 1, "file_name": "a"}], "categories": [{"id": 1, "name": "x"}], "annotations": '
+         '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": NaN}]}', "not a number"),
+    ):  # fmt: skip
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(UsageError, match=words) as caught:
+            labels_from_coco(tmp_path / "x.json", scored=True)
+        assert "x.json" in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="--as must be one of table, json"):
+        CliRunner().invoke(app, ["evaluate", "x", "--truth", "y", "--as", "xml"], catch_exceptions=False)
