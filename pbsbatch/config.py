@@ -37,6 +37,8 @@ class Config:
     workers: int | None = None  # None: one per core
     scheduler: str | None = None
     memory: int | None = None  # budget in bytes; None: what the machine has free
+    stage: Path | None = None  # a fast folder that the next slides are copied to
+    stage_bytes: int | None = None  # None: half of what is free there
     deidentify: bool = False
     key_file: Path | None = None  # None: in the user's own folder of settings
     until: str | None = None  # a time of day or a duration: what must be over by then (deadline.py)
@@ -86,20 +88,21 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
     if "output" in values:
         _expect(isinstance(values["output"], str), "output", "a path", path)
         values["output"] = path.parent / values["output"]
-    if "key_file" in values:
-        _expect(isinstance(values["key_file"], str), "key_file", "a path", path)
-        values["key_file"] = path.parent / values["key_file"]
+    for name in {"key_file", "stage"} & values.keys():
+        _expect(isinstance(values[name], str), name, "a path", path)
+        values[name] = path.parent / values[name]
     if "origin" in values:
         pair = values["origin"]
         _expect(isinstance(pair, list) and len(pair) == 2, "origin", "two whole numbers", path)
         _expect(all(type(v) is int for v in pair), "origin", "two whole numbers", path)
         values["origin"] = (pair[0], pair[1])
-    if isinstance(values.get("memory"), str):
-        values["memory"] = parse_bytes(values["memory"])
+    for name in ("memory", "stage_bytes"):
+        if isinstance(values.get(name), str):
+            values[name] = parse_bytes(values[name])
     for names, kinds, said in (
         (("model", "classifier", "engine", "scheduler", "until"), (str,), "text"),
         (("mpp", "score_threshold", "max_failed_tiles", "patience"), (int, float), "a number"),
-        (("core", "halo", "workers", "memory"), (int,), "a whole number"),
+        (("core", "halo", "workers", "memory", "stage_bytes"), (int,), "a whole number"),
         (("fresh", "quiet", "deidentify", "differential"), (bool,), "true or false"),
     ):
         for name in names:
@@ -134,6 +137,7 @@ def _checked(config: Config) -> Config:
         (0 <= config.max_failed_tiles <= 1, f"max_failed_tiles is a share, 0 to 1, not {config.max_failed_tiles}"),
     )
     rules += ((config.key_file is None or config.deidentify, "--key-file says nothing without --deidentify"),)
+    rules += ((config.stage_bytes is None or config.stage is not None, "--stage-bytes says nothing without --stage"),)
     if config.until is not None:
         parse_until(config.until, datetime.now().astimezone())
     for holds, what in rules:

@@ -38,6 +38,21 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
     ] = None,
+    stage: Annotated[
+        Path | None,
+        typer.Option(
+            "--stage",
+            file_okay=False,
+            help="Copy the next slides to this fast local folder while others are computed; it is left as it was. "
+            "With --scheduler all workers must see it.",
+        ),
+    ] = None,
+    stage_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--stage-bytes", help="Most that lies in --stage at a time, as 200GB. [default: half of its free]"
+        ),
+    ] = None,
     deidentify: Annotated[
         bool | None,
         typer.Option("--deidentify", help="Write no name, path or text of a file; ids become keyed hashes."),
@@ -83,7 +98,8 @@ def run(
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
             "differential": differential, "classifier": classifier,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
-            "deidentify": deidentify, "key_file": key_file,
+            "deidentify": deidentify, "key_file": key_file, "stage": stage,
+            "stage_bytes": None if stage_bytes is None else parse_bytes(stage_bytes),
             "quiet": quiet, "memory": None if memory is None else parse_bytes(memory),
         },
         config,

@@ -20,6 +20,7 @@ from pbsbatch.errors import one_line
 from pbsbatch.run.events import (
     EngineSaid,
     Event,
+    ReadInPlace,
     RunFinished,
     RunStarted,
     SlideFinished,
@@ -124,6 +125,8 @@ class View:
                     self._slide(event.result)
                 case EngineSaid():
                     self._say(f"[yellow]note:[/] {escape(event.text)}")
+                case ReadInPlace():
+                    self._say(f"[yellow]note:[/] {escape(event.name)} is read in place: {escape(event.why)}")
                 case RunFinished():
                     pass
             self._line_now_and_then()

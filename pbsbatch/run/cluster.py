@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -94,6 +95,11 @@ class Cluster:
     def abandon(self, futures: list[Any]) -> None:
         """Leave what is in flight behind."""
         self.client.cancel(futures, force=True)
+
+    def blind(self, path: Path) -> list[str]:
+        """Return the addresses of the workers that do not see a path."""
+        seen: dict[str, bool] = self.client.run(os.path.exists, str(path))
+        return sorted(address for address, sees in seen.items() if not sees)
 
     def kernels_ready(self) -> WarmUp:
         """Return how long the slowest worker took until its kernels were ready."""

@@ -22,6 +22,7 @@ from pbsbatch.run.discovery import Discovery, Skipped
 from pbsbatch.run.events import (
     EngineSaid,
     Event,
+    ReadInPlace,
     RunFinished,
     RunStarted,
     SlideFinished,
@@ -67,7 +68,7 @@ class Scrubber:
                 return replace(event, notes=tuple(map(self.text, event.notes)))
             case SlideFinished():
                 return SlideFinished(self.result(event.result))
-            case SlidesChanged() | WorkerDied():
+            case SlidesChanged() | WorkerDied() | ReadInPlace():
                 return replace(event, why=self.text(event.why))
             case EngineSaid():
                 return replace(event, text=self.text(event.text))

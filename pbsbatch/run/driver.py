@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +25,7 @@ from pbsbatch.run.cluster import Cluster, death_of
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import (
     Event,
+    ReadInPlace,
     RunFinished,
     SlideFinished,
     SlidePlanned,
@@ -37,6 +38,8 @@ from pbsbatch.run.output import MARKER
 from pbsbatch.run.prepare import Prepared
 from pbsbatch.run.progress import Progress
 from pbsbatch.run.result import failed_result
+from pbsbatch.run.slide_digest import SlideDigest
+from pbsbatch.run.staging import Staging
 from pbsbatch.run.state import RunState
 from pbsbatch.slides.base import SlideRef
 
@@ -59,6 +62,8 @@ class Driver:
     state: RunState
     listener: Callable[[Event], None]
     deadline: datetime | None = None
+    staging: Staging | None = None
+    on_digest: Callable[[str, SlideDigest], None] = lambda slide_id, digest: None
     inbox: queue.SimpleQueue[Event | tuple[Instruction, Any]] = field(default_factory=queue.SimpleQueue)
     stop_requests: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     futures: dict[Instruction, Any] = field(default_factory=dict)
@@ -85,7 +90,9 @@ class Driver:
     def drive(self) -> None:
         """Feed the workers until nothing is left; a second stop request leaves what is in flight behind."""
         self.cluster.listen(self.inbox.put)
+        self._hold(self.state.waiting)
         while not self.state.finished:
+            self._release()
             for instruction in self.state.next(self.cluster.workers(), self._time_left()):
                 future = self._submit(instruction)
                 self.futures[instruction] = future
@@ -98,6 +105,20 @@ class Driver:
                 self._came(self.inbox.get(timeout=0.2))
         if self.state.left and self.stopped is None:
             self.stopped = "the deadline: nothing that is left would end in time"
+
+    def _hold(self, slides: Iterable[str]) -> None:
+        """With a stage, let slides begin only when they lie there."""
+        if self.staging is not None:
+            self.state.held.update(slides)
+            self.staging.offer(slides)
+
+    def _release(self) -> None:
+        for arrival in self.staging.news() if self.staging is not None else ():
+            self.state.held.discard(arrival.slide_id)
+            if arrival.digest is not None:
+                self.on_digest(arrival.slide_id, arrival.digest)
+            if arrival.in_place is not None:
+                self._tell(ReadInPlace(self.refs[arrival.slide_id].name, arrival.in_place))
 
     def _done(self, instruction: Instruction, future: Any) -> None:
         self.inbox.put((instruction, future))
@@ -135,7 +156,9 @@ class Driver:
             case Look(slides):
                 return self.cluster.submit(worker.look, [self.refs[s] for s in slides])
             case Prepare(slides):
-                return self.cluster.submit(worker.prepare, [self.refs[s] for s in slides])
+                refs = [self.refs[s] for s in slides]
+                staged = refs if self.staging is None else [self.staging.staged(ref) for ref in refs]
+                return self.cluster.submit(worker.prepare, staged)
             case Process(slide_id, strips):
                 return self.cluster.submit(worker.process, self.planned[slide_id], strips)
             case Commit(slide_id):
@@ -212,6 +235,7 @@ class Driver:
         for result in looked.kept:
             self._slide_ended(result)
         self.changed |= looked.changed
+        self._hold(looked.changed)
         self.state.looked(instruction, looked.changed)
         for why in dict.fromkeys(looked.changed.values()):
             names = tuple(self.refs[s].name for s, reason in looked.changed.items() if reason == why)
@@ -246,6 +270,9 @@ class Driver:
         self.state.slide_ended(slide_id)
         if slide_id in self.results:
             return
+        if self.staging is not None:
+            self.staging.done(slide_id)
+            result = self.staging.restored(result)
         self.results[slide_id] = replace(result, changed=self.changed.get(slide_id))
         self.planned.pop(slide_id, None)
         self.failed_tiles.pop(slide_id, None)

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "EngineSaid",
     "Event",
+    "ReadInPlace",
     "RunFinished",
     "RunProgress",
     "RunStarted",
@@ -116,6 +117,14 @@ class EngineSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadInPlace:
+    """A slide is not read from the stage but where it lies, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunProgress:
     """How far a run is; told about once a second."""
 
@@ -163,6 +172,7 @@ Event = (
     | SlidesChanged
     | WorkerDied
     | EngineSaid
+    | ReadInPlace
     | RunProgress
     | RunFinished
 )

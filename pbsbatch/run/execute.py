@@ -32,6 +32,8 @@ from pbsbatch.run.keyfile import Key, load_key, record_names
 from pbsbatch.run.log import logged
 from pbsbatch.run.output import MARKER, check_ours, claim, host_name, is_deidentified, locked, start_over
 from pbsbatch.run.progress import kept_in_file
+from pbsbatch.run.shelf import Shelf
+from pbsbatch.run.staging import check_stage, staging
 from pbsbatch.run.state import RunState
 from pbsbatch.run.worker import Loaders, Setup
 from pbsbatch.slides.base import SlideRef
@@ -48,6 +50,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
     config = replace(  # a worker may stand in another folder
         config, inputs=tuple(p.absolute() for p in config.inputs), output=config.output.absolute(),
         model=models.anywhere(config.model), classifier=models.anywhere(config.classifier),
+        stage=None if config.stage is None else config.stage.absolute(),
     )  # fmt: skip
     deadline = None if config.until is None else parse_until(config.until, datetime.now().astimezone())
     model = loaders.model(config.model)
@@ -60,6 +63,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
     key = _key(config)
     check_ours(config.output, config.inputs, fresh=config.fresh, key=key)
+    stage_bytes = check_stage(config)
     with locked(config.output, key) as token, contextlib.ExitStack() as stack:
         claim(config.output, config.inputs, key)
         removed = start_over(config.output) if config.fresh else []
@@ -68,7 +72,8 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
             found, scrubber, known = deidentified(found, key, config.inputs, config.output)
             record_names(key, known)
             on_event = scrubber.listening(on_event)
-        on_event = stack.enter_context(audited(config.output, with_paths=key is None)).listening(on_event)
+        audit = stack.enter_context(audited(config.output, with_paths=key is None))
+        on_event = audit.listening(on_event)
         notes = [*engine.notes, *found.warnings]
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")
@@ -84,7 +89,9 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         )  # fmt: skip
         with cluster.connect(config, setup) as workers:
             state = _first_state(found, config.output, in_order=deadline is not None)
-            driver = Driver(config, found, workers, state, on_event, deadline)
+            shelf = Shelf(stage_bytes, state.sizes, state.rank)
+            stage = stack.enter_context(staging(config, shelf, found.slides, workers.blind))
+            driver = Driver(config, found, workers, state, on_event, deadline, stage, audit.note)
             on_event(
                 RunStarted(
                     sizes=state.sizes, skipped=len(found.skipped), workers=workers.workers(), engine=engine.name,

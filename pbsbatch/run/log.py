@@ -11,6 +11,7 @@ from pbsbatch.disk import output_errors
 from pbsbatch.run.events import (
     EngineSaid,
     Event,
+    ReadInPlace,
     RunFinished,
     RunStarted,
     SlideFinished,
@@ -52,7 +53,7 @@ def _line(event: Event) -> str | None:
             return f"planned {event.name!r}: {event.strips_left} strips, {event.tiles_left} tiles to do"
         case SlideFinished():
             return _slide_line(event.result)
-        case SlidesChanged() | WorkerDied() | EngineSaid():
+        case SlidesChanged() | WorkerDied() | EngineSaid() | ReadInPlace():
             return _news_line(event)
         case RunFinished():
             done = sum(r.status == "ok" for r in event.results)
@@ -62,7 +63,9 @@ def _line(event: Event) -> str | None:
             return None
 
 
-def _news_line(event: SlidesChanged | WorkerDied | EngineSaid) -> str:
+def _news_line(event: SlidesChanged | WorkerDied | EngineSaid | ReadInPlace) -> str:
+    if isinstance(event, ReadInPlace):
+        return f"not staged, read in place {event.name!r}: {event.why}"
     if isinstance(event, EngineSaid):
         return f"engine: {event.text}"
     if isinstance(event, WorkerDied):

@@ -70,7 +70,8 @@ class RunState:
     """The slides of a run and what is in flight.
 
     Laws: next() never returns the same instruction twice, but for those whose worker died; with nothing in
-    flight it returns something or the run is finished; what it returns is predicted to end in time.
+    flight it returns something, or a slide is held, or the run is finished; what it returns is predicted to end
+    in time.
     """
 
     sizes: Mapping[str, int]
@@ -87,6 +88,7 @@ class RunState:
     stopping: bool = False
     out_of_time: bool = False
     waiting_bytes: int = 0
+    held: set[str] = field(default_factory=set)  # wait for their copies (run/staging.py): they may not begin yet
 
     @classmethod
     def of(
@@ -170,7 +172,7 @@ class RunState:
             ahead = max(self.in_flight.values()) if len(self.in_flight) >= workers else 0.0
             chosen = self._choose(workers, (time_left - ahead) / SAFETY)
             if chosen is None:
-                self.out_of_time = time_left < inf and self.left
+                self.out_of_time = time_left < inf and self.left and not self._awaited(time_left / SAFETY)
                 return
             yield from self._begin(chosen)
 
@@ -258,6 +260,8 @@ class RunState:
         taken: list[int] = []
         total = 0.0
         for place, slide_id in enumerate(self.waiting):
+            if slide_id in self.held:
+                continue
             seconds = self.pace.slides(1, self.sizes[slide_id])
             parallel = seconds > BUNDLE_SECONDS  # so large that it is cut into strips, for all workers
             if seconds > budget - total or (not parallel and total + seconds > room):
@@ -275,9 +279,16 @@ class RunState:
         if room < PREPARE_SECONDS:
             return None
         for place, slide_id in enumerate(self.waiting):
-            if self.pace.slides(1, self.sizes[slide_id]) > BUNDLE_SECONDS:
+            if slide_id not in self.held and self.pace.slides(1, self.sizes[slide_id]) > BUNDLE_SECONDS:
                 return self._take([place])
         return None
+
+    def _awaited(self, room: float) -> bool:
+        """Say whether a held slide could still begin within `room` seconds."""
+        waiting = (self.pace.slides(1, self.sizes[s]) for s in self.waiting if s in self.held)
+        return any(
+            min(seconds, PREPARE_SECONDS if seconds > BUNDLE_SECONDS else seconds) <= room for seconds in waiting
+        )
 
     def _take(self, places: Sequence[int]) -> Prepare | None:
         if not places:

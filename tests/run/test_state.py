@@ -286,3 +286,28 @@ def test_a_cluster_without_workers_is_given_nothing() -> None:
     state = RunState.of({"a": 1})
     assert list(state.next(0, inf)) == []
     assert not state.finished
+
+
+def test_a_held_slide_waits_for_its_copy_and_the_run_for_it() -> None:
+    state = RunState.of({"a": 3, "b": 2, "c": 1})
+    state.held = {"a", "c"}
+    (first,) = state.next(2)
+    assert slides_of(first) == ("b",)
+    assert not list(state.next(2))
+    state.slide_ended("b")
+    state.prepared(first, count=1, size=2, seconds=1.0)  # type: ignore[arg-type]
+    assert not list(state.next(2))
+    assert not state.finished
+    state.held.clear()
+    started = [slide for instruction in state.next(2) for slide in slides_of(instruction)]
+    assert started == ["a", "c"]
+
+
+def test_a_held_slide_is_waited_for_only_as_long_as_it_could_end_in_time() -> None:
+    state = RunState.of({"a": 10**6}, in_order=True)
+    state.held = {"a"}
+    assert not list(state.next(1, time_left=3600.0))
+    assert not state.finished
+    assert not list(state.next(1, time_left=0.0))
+    assert state.finished
+    assert state.left
