@@ -9,27 +9,30 @@ from numpy.typing import NDArray
 
 from pbsbatch_kernels.jit import kernel
 
-__all__ = ["ALIKE", "OTHERS", "touching"]
+__all__ = ["ALIKE", "OTHERS", "OVER_ALIKE", "OVER_OTHERS", "touching"]
 
-ALIKE, OTHERS = 1, 2
-"""bits: touches a cell of its own class, of another class"""
+ALIKE, OTHERS, OVER_ALIKE, OVER_OTHERS = 1, 2, 4, 8
+"""bits: touches a cell of its own class, of another class; overlaps one of its own class, of another class"""
 
 
-def touching(boxes: NDArray[np.floating], classes: NDArray[np.uint8], gap: float) -> NDArray[np.uint8]:
-    """Return for each cell (x0, y0, x1, y1) which kinds of cells it touches.
+def touching(boxes: NDArray[np.floating], classes: NDArray[np.uint8], near: float, over: float) -> NDArray[np.uint8]:
+    """Return for each cell (x0, y0, x1, y1) which kinds of cells it touches and overlaps.
 
-    Law: two cells touch where the distance of their centres is less than 1 + gap times the radii towards each other;
-    it does not depend on the order of cells, nor on cells further away.
+    Law: two cells touch where the distance of their centres is less than `near` times the sum of their radii towards
+    each other, and overlap where it is less than `over` times that, over <= near. It does not depend on the order of
+    cells, nor on cells further away.
     """
+    if not 0 <= over <= near:
+        raise ValueError(f"cells that overlap must be nearer than those that touch: {over} and {near}")
     if boxes.shape != (len(classes), 4) or not np.isfinite(boxes).all():
         raise ValueError(f"boxes must be finite, ({len(classes)}, 4), not {boxes.shape}")
     if not len(boxes):
         return np.zeros(0, np.uint8)
-    return _touching(np.ascontiguousarray(boxes, np.float64), np.ascontiguousarray(classes), 1.0 + gap)
+    return _touching(np.ascontiguousarray(boxes, np.float64), np.ascontiguousarray(classes), near, over)
 
 
 @kernel
-def _touching(boxes: NDArray[np.float64], classes: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
+def _touching(boxes: NDArray[np.float64], classes: NDArray[np.uint8], near: float, over: float) -> NDArray[np.uint8]:
     n = len(boxes)
     largest, left, top, right, bottom = 1.0, np.inf, np.inf, -np.inf, -np.inf
     for i in range(n):
@@ -37,7 +40,7 @@ def _touching(boxes: NDArray[np.float64], classes: NDArray[np.uint8], reach: flo
         x, y = (boxes[i, 0] + boxes[i, 2]) / 2, (boxes[i, 1] + boxes[i, 3]) / 2
         left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
     # no two that touch are two bins apart, and there are never many more bins than cells
-    side = max(largest * reach * 1.001, math.sqrt((right - left) * (bottom - top) / (4.0 * n + 64.0)))
+    side = max(largest * max(1.0, near) * 1.001, math.sqrt((right - left) * (bottom - top) / (4.0 * n + 64.0)))
     side = max(side, (right - left) / (4.0 * n + 64.0), (bottom - top) / (4.0 * n + 64.0))
     across, down = int((right - left) / side) + 1, int((bottom - top) / side) + 1
     start = np.zeros(across * down + 1, np.int64)
@@ -69,8 +72,12 @@ def _touching(boxes: NDArray[np.float64], classes: NDArray[np.uint8], reach: flo
                 aj, bj = max((boxes[j, 2] - boxes[j, 0]) / 2, 1e-3), max((boxes[j, 3] - boxes[j, 1]) / 2, 1e-3)
                 qi = math.sqrt((dx / ai) * (dx / ai) + (dy / bi) * (dy / bi))  # distance in radii of cell i
                 qj = math.sqrt((dx / aj) * (dx / aj) + (dy / bj) * (dy / bj))
-                if qi == 0.0 or qj == 0.0 or reach * (1.0 / qi + 1.0 / qj) > 1.0:
-                    kind = ALIKE if classes[i] == classes[j] else OTHERS
-                    out[i] |= kind
-                    out[j] |= kind
+                radii = 1.0 / qi + 1.0 / qj if qi > 0.0 and qj > 0.0 else np.inf  # as shares of the distance
+                kind = 0
+                if near * radii > 1.0:
+                    kind |= ALIKE if classes[i] == classes[j] else OTHERS
+                if over * radii > 1.0:
+                    kind |= OVER_ALIKE if classes[i] == classes[j] else OVER_OTHERS
+                out[i] |= kind
+                out[j] |= kind
     return out

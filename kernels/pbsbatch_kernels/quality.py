@@ -1,6 +1,6 @@
 """What the pixels of one tile say about the smear, summed over the blocks of the slide that it covers.
 
-Coordinates are work pixels of the slide. Only a lattice of points and profiles through lone cells are looked at: a
+Coordinates are work pixels of the slide. Only a lattice of points and profiles through whole cells are looked at: a
 tile of 2560 px costs a few milliseconds.
 """
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from pbsbatch_kernels.jit import kernel
 
-__all__ = ["DARK", "LATTICE_PX", "LONE", "OVERLAPS", "OWNED", "RED", "SUMMED", "block_sums"]
+__all__ = ["CLEAR", "DARK", "LATTICE_PX", "OVERLAPS", "OWNED", "RED", "SUMMED", "TOUCHES", "UNCUT", "block_sums"]
 
-RED, OWNED, LONE, OVERLAPS = 1, 2, 4, 8
-"""bits of a cell: a red cell; the tile's own; touches nothing and is whole; touches another red cell"""
+RED, OWNED, UNCUT, CLEAR, TOUCHES, OVERLAPS = 1, 2, 4, 8, 16, 32
+"""bits of a cell: a red cell; the tile's own; not cut by the slide's edge; overlapped by no cell of any kind; touches,
+and overlaps another red cell"""
 LATTICE_PX = 16
 """A point is looked at in the middle of each square of so many pixels; the sides of blocks are multiples of it."""
 GROW_PX = 2.0
@@ -25,10 +26,12 @@ DARK = 8.0
 """Density by which a rim stands out from what is around it, at least, to be a rim."""
 SUMMED = (
     "samples", "bare", "bare_r", "bare_g", "bare_b", "laplace", "laplace2",
-    "red", "overlapping", "lone", "pale", "edges", "slope", "points", "red_r", "red_g", "red_b",
+    "red", "touching", "overlapping", "sized", "diameter", "whole", "pale", "pallor", "edges", "slope",
+    "points", "red_r", "red_g", "red_b",
 )  # fmt: skip
 _SAMPLES, _BARE, _BARE_R, _LAPLACE, _LAPLACE2 = 0, 1, 2, 5, 6
-_RED, _OVERLAPPING, _LONE, _PALE, _EDGES, _SLOPE, _POINTS, _RED_R = 7, 8, 9, 10, 11, 12, 13, 14
+_RED, _TOUCHING, _OVERLAPPING, _SIZED, _DIAMETER = 7, 8, 9, 10, 11
+_WHOLE, _PALE, _PALLOR, _EDGES, _SLOPE, _POINTS, _RED_R = 12, 13, 14, 15, 16, 17, 18
 _WAYS = 8
 _LONGEST = 128
 
@@ -56,10 +59,16 @@ def block_sums(
         col = min(max(int(x) // side - first_col, 0), out.shape[1] - 1)
         sums = out[row, col]
         sums[_RED] += 1
+        sums[_TOUCHING] += (bits[i] & TOUCHES) != 0
         sums[_OVERLAPPING] += (bits[i] & OVERLAPS) != 0
-        if bits[i] & LONE and _profile(pixels, corner, boxes[i], density, reading):
-            sums[_LONE] += 1
+        if not bits[i] & UNCUT:
+            continue
+        sums[_SIZED] += 1
+        sums[_DIAMETER] += int(50 * (boxes[i, 2] - boxes[i, 0] + boxes[i, 3] - boxes[i, 1]) + 0.5)
+        if bits[i] & CLEAR and _profile(pixels, corner, boxes[i], density, reading):
+            sums[_WHOLE] += 1
             sums[_PALE] += reading[0] >= pale
+            sums[_PALLOR] += math.floor(1000 * min(1.0, max(-1.0, reading[0])) + 0.5)
             sums[_EDGES] += int(reading[1])
             sums[_SLOPE] += int(1000 * reading[2] + 0.5)
             sums[_POINTS] += 3 * _WAYS + 1
@@ -119,7 +128,7 @@ def _profile(
     pixels: NDArray[np.uint8], corner: tuple[int, int], box: NDArray[np.float64], density: NDArray[np.uint8],
     reading: NDArray[np.float64],
 ) -> bool:  # fmt: skip
-    """Read a lone cell: how much paler its centre is, edges and their slopes, sums of densities; False if it cannot be.
+    """Read a whole cell: how much paler its centre is, its edges, sums of their slopes and of densities; say if it can.
 
     The pallor is the share of the rim's density over glass that the centre lacks.
     """

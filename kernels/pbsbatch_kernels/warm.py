@@ -97,7 +97,7 @@ def _quality() -> None:
     from pbsbatch_kernels.neighbours import touching
 
     boxes, density = np.array([[10.0, 10.0, 30.0, 30.0]]), np.arange(256).astype(np.uint8)
-    touching(boxes, np.zeros(1, np.uint8), 0.04)
+    touching(boxes, np.zeros(1, np.uint8), 1.0, 0.8)
     bits, pixels = np.array([7], np.uint8), np.zeros((40, 40, 3), np.uint8)
     quality.block_sums(pixels, (0, 0), (0, 0, 40, 40), (40, 40), 64, boxes, bits, density, 0.1)
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pbsbatch.quality import Measures
+
 __all__ = [
     "EngineSaid",
     "Event",
@@ -43,6 +45,7 @@ class SlideResult:
     roi_px: float | None = None  # level-0 px
     analysed_px: float | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    measures: Measures | None = None  # what the store's tables say; None where nothing is committed
     failed_tiles: tuple[tuple[int, str], ...] = ()
     seconds: float | None = None
     computed_mpix: float | None = None

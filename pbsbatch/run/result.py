@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch.errors import PbsbatchError, one_line
+from pbsbatch.quality import Measures
 from pbsbatch.run.events import SlideResult
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.store import TILE_FAILED, StoredSlide
@@ -33,6 +34,7 @@ def slide_result(
         width_px=about["store"]["width_px"], height_px=about["store"]["height_px"],
         mpp=about["mpp"], mpp_source=about["mpp_source"], scale_confidence=about["scale_confidence"],
         roi_px=info.area_ok_px + info.area_failed_px, analysed_px=info.area_ok_px, counts=info.counts,
+        measures=Measures.from_json(info.measures),
         failed_tiles=_failed_tiles(stored, failed or {}), seconds=seconds,
         computed_mpix=about["plan"]["tiles"] * height * width / 1e6, store=info.path,
         resumed=resumed,

@@ -1,4 +1,4 @@
-"""summary.csv, failures.csv and run.json: what scripts read in the morning.
+"""summary.csv, samples.csv, failures.csv and run.json: what scripts read in the morning.
 
 Law: a value that was not measured is blank, never zero; with an estimated scale every um and mm2
 column is blank. Cells that a spreadsheet would run as a formula are quoted safe.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,24 +21,14 @@ from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.processor import processor_class
 from pbsbatch.models.base import ModelSpec
+from pbsbatch.run.columns import COLUMNS, SAMPLE_COLUMNS
 from pbsbatch.run.csv_text import csv_bytes
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import RunFinished, SlideResult
 from pbsbatch.run.key import RESULTS_VERSION
+from pbsbatch.run.rows import sample_rows, slide_rows
 
-__all__ = ["COLUMNS", "row_of", "with_seconds", "write"]
-
-TYPES = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte", "immature_granulocyte")
-COLUMNS = (
-    "slide", "sample", "status", "error", "qc_status", "qc_reasons", "width_px", "height_px", "mpp", "mpp_source",
-    "roi_mm2", "analysed_mm2", "analysed_fraction", "monolayer_mm2", "n_rbc", "n_wbc", "n_platelet", "n_nrbc",
-    "rbc_per_mm2", "wbc_per_mm2", "platelet_per_mm2", "n_wbc_diff",
-    *(f"{prefix}_{name}{suffix}" for name in TYPES for prefix, suffix in
-      (("n", ""), ("pct", ""), ("pct", "_lo"), ("pct", "_hi"))),
-    "pct_unsure", "diff_status", "nrbc_per_100_wbc", "rbc_diameter_um", "rbc_diameter_cv_pct",
-    "model", "engine", "version", "seconds", "mpix_per_s", "store",
-)  # fmt: skip
-COUNT_COLUMNS = {"RBC": "n_rbc", "WBC": "n_wbc", "Platelet": "n_platelet", "NRBC": "n_nrbc"}
+__all__ = ["with_seconds", "write"]
 
 
 def write(
@@ -46,52 +36,26 @@ def write(
     second: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Write the run's tables beside its stores, each replaced as a whole."""
-    rows = [row_of(result, config, spec, engine.name) for result in finished.results]
+    slides = slide_rows(finished.results, config.output, spec.name, engine.name)
+    samples = sample_rows(finished.results, spec.name, engine.name)
     failures = [(r.name, "", r.error or "") for r in finished.results if r.status == "failed"]
     failures += [(r.name, str(tile), text) for r in finished.results for tile, text in r.failed_tiles]
     skipped = [{"path": str(s.path), "reason": s.reason} for s in found.skipped]
     with output_errors(config.output):
-        write_atomic(config.output / "summary.csv", [csv_bytes(COLUMNS, ([row[c] for c in COLUMNS] for row in rows))])
+        write_atomic(config.output / "summary.csv", [_table(COLUMNS, slides)])
+        write_atomic(config.output / "samples.csv", [_table(SAMPLE_COLUMNS, samples)])
         write_atomic(config.output / "failures.csv", [csv_bytes(("slide", "tile", "error"), failures)])
         facts = _facts(config, spec, engine, finished, skipped) | dict(second or {})
         write_atomic(config.output / "run.json", [_json(facts)])
 
 
-def row_of(result: SlideResult, config: Config, spec: ModelSpec, engine: str) -> dict[str, str]:
-    """Return one row of summary.csv as text, blank where nothing is known."""
-    row = dict.fromkeys(COLUMNS, "")
-    row |= {
-        "slide": result.name, "sample": result.sample, "status": result.status, "error": result.error or "",
-        "width_px": _text(result.width_px), "height_px": _text(result.height_px), "mpp": _text(result.mpp, 6),
-        "mpp_source": result.mpp_source or "", "model": spec.name, "engine": engine, "version": __version__,
-    }  # fmt: skip
-    if result.mpp_source == "estimated":
-        row["mpp"] = ""
-    for name, count in result.counts.items():
-        row[COUNT_COLUMNS.get(name, f"n_{name.lower()}")] = str(count)
-    if result.roi_px is not None and result.analysed_px is not None:
-        row["analysed_fraction"] = _text(result.analysed_px / result.roi_px if result.roi_px else 1.0, 6)
-        if result.mpp is not None and result.mpp_source != "estimated":
-            mm2 = (result.mpp / 1000) ** 2
-            row["roi_mm2"] = _text(result.roi_px * mm2, 6)
-            row["analysed_mm2"] = _text(result.analysed_px * mm2, 6)
-    row["seconds"] = _text(result.seconds, 3)
-    if result.seconds and result.computed_mpix is not None:
-        row["mpix_per_s"] = _text(result.computed_mpix / result.seconds, 3)
-    if result.store is not None:
-        row["store"] = os.path.relpath(result.store, config.output)
-    return row
+def _table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> bytes:
+    return csv_bytes(columns, ([row[name] for name in columns] for row in rows))
 
 
 def with_seconds(result: SlideResult, seconds: float) -> SlideResult:
     """Return the result with its busy seconds replaced."""
     return replace(result, seconds=seconds)
-
-
-def _text(value: float | None, digits: int = 0) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int) else f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def _facts(

@@ -15,13 +15,14 @@ from typing import Any
 
 from pbsbatch.errors import OutputError, PbsbatchError, UnreadableSlideError
 from pbsbatch.pipeline import Failed, Job, StripDone, Timings, process
-from pbsbatch.plan import PREVIEW_PX
+from pbsbatch.plan import PREVIEW_PX, Plan
+from pbsbatch.quality import measure
 from pbsbatch.run.events import Event, SlideFinished, SlideResult, StripFinished
 from pbsbatch.run.prepare import Prepared, Workbench, changed_since, prepare_slide, store_of
 from pbsbatch.run.result import failed_result, slide_result
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
-from pbsbatch.store import TILE_FAILED, Preview, Store
+from pbsbatch.store import TILE_FAILED, Measure, Preview, Store, StoreHeader
 
 __all__ = [
     "Bundle",
@@ -257,5 +258,10 @@ def _commit(
         )  # fmt: skip
     settle = time.perf_counter()
     image, downsample = slide.thumbnail(PREVIEW_PX)
-    store.commit(Preview(image, downsample), fence=bench.fence)
+    store.commit(Preview(image, downsample), fence=bench.fence, measure=_measure(store.header, prepared.plan))
     timings.settle += time.perf_counter() - settle
+
+
+def _measure(header: StoreHeader, plan: Plan) -> Measure:
+    """Return what measures a slide from the tables of its store."""
+    return lambda cells, tiles: measure(cells, tiles, classes=header.classes, types=header.types, plan=plan).to_json()

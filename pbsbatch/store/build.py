@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,28 @@ from pbsbatch import ngff
 from pbsbatch.disk import sync_files
 from pbsbatch.errors import StoreError
 from pbsbatch.store.picture import write_picture
-from pbsbatch.store.records import TILE_OK, CommittedInfo, Preview, StoreHeader, TileRows
+from pbsbatch.store.records import TILE_OK, CommittedInfo, Measure, Preview, StoreHeader, TileRows
 from pbsbatch.store.render import write_labels
 from pbsbatch.store.settle import settle_seams
 from pbsbatch.store.strips import Strip
-from pbsbatch.store.tables import write_cells, write_tiles
+from pbsbatch.store.tables import read_cells, write_cells, write_tiles
 
 __all__ = ["build", "info_of"]
 
-_VERSION = 1
+_VERSION = 2
 
 
-def build(path: Path, header: StoreHeader, key: str, strips: Sequence[Strip], preview: Preview, workers: int) -> None:
-    """Write the store. Law: its bytes depend on header, key, cells, tiles and preview alone."""
+def build(
+    path: Path, header: StoreHeader, key: str, strips: Sequence[Strip], preview: Preview, workers: int,
+    measure: Measure | None = None,
+) -> None:  # fmt: skip
+    """Write the store. Law: its bytes depend on header, key, cells, tiles, preview and measure alone."""
     tiles = TileRows.concat([s.tiles() for s in strips])
     seams = settle_seams(strips, tiles, header.band_px)
     numbered = write_cells(path / "cells", header, strips, seams)
     write_tiles(path / "tiles", tiles)
+    whole = replace(tiles, blocks=tiles.blocks.merged())
+    measures = {} if measure is None else measure(read_cells(path / "cells"), whole)
     ngff.write_group(path / "labels", {"ome": {"version": ngff.VERSION, "labels": ["cells"]}})
     write_labels(path / "labels" / "cells", header, strips, numbered.ids, workers)
     ok, areas = tiles.status == TILE_OK, tiles.areas
@@ -43,6 +49,7 @@ def build(path: Path, header: StoreHeader, key: str, strips: Sequence[Strip], pr
         "tiles": {"ok": int(ok.sum()), "failed": int((~ok).sum())},
         "area_px": {"ok": float(areas[ok].sum()), "failed": float(areas[~ok].sum())},
         "seams": {"band_px": header.band_px, "candidates": seams.candidates, "joined": seams.joined},
+        "measures": measures,
     }
     write_picture(path, header, preview, {"pbsbatch": {**header.attributes, "store": about}})
     sync_files(path)
@@ -59,6 +66,7 @@ def info_of(path: Path) -> CommittedInfo:
             tiles_ok=int(about["tiles"]["ok"]), tiles_failed=int(about["tiles"]["failed"]),
             area_ok_px=float(about["area_px"]["ok"]), area_failed_px=float(about["area_px"]["failed"]),
             seam_candidates=int(about["seams"]["candidates"]), seam_joined=int(about["seams"]["joined"]),
+            measures=dict(about["measures"]),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise StoreError(

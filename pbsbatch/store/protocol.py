@@ -23,7 +23,7 @@ from pbsbatch.disk import make_folder, output_errors, remove_tree, unique
 from pbsbatch.errors import StoreError
 from pbsbatch.store.build import build, info_of
 from pbsbatch.store.reading import open_store
-from pbsbatch.store.records import CommittedInfo, Preview, StoreHeader, TileRows
+from pbsbatch.store.records import CommittedInfo, Measure, Preview, StoreHeader, TileRows
 from pbsbatch.store.seal import seal
 from pbsbatch.store.strips import HeldStrip, Strip, StripFile, write_strip
 
@@ -150,23 +150,26 @@ class Store:
             if not self._published():
                 raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
 
-    def commit(self, preview: Preview, *, workers: int = 1, fence: Fence | None = None) -> CommittedInfo:
+    def commit(
+        self, preview: Preview, *, workers: int = 1, fence: Fence | None = None, measure: Measure | None = None
+    ) -> CommittedInfo:
         """Settle, render and publish by one rename; the first to publish under a key wins.
 
+        `measure` says from the tables what is to stand in the attributes, and nothing but them may decide it.
         `fence` is entered immediately before anything visible changes, and left behind it; it may raise to
         refuse. Raises StoreError where strips are missing or damaged, OutputError where the disk takes no more; the
         strips stay.
         """
         try:
             if not self._published():
-                self._settle(preview, workers, fence)
+                self._settle(preview, workers, fence, measure)
         except FileNotFoundError as e:
             if not self._published():  # else another process published and cleared our folder away
                 raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
         self.clean(self._out, self.header.slide_id)
         return info_of(self.path)
 
-    def _settle(self, preview: Preview, workers: int, fence: Fence | None) -> None:
+    def _settle(self, preview: Preview, workers: int, fence: Fence | None, measure: Measure | None) -> None:
         missing = sorted(set(range(self.header.strips)) - self.finished)
         if missing and self._published():
             return
@@ -179,7 +182,7 @@ class Store:
             strips = [self._opened(k) for k in range(self.header.strips)]
             with _attempt(self._slide) as folder:
                 built = folder / self.path.name
-                build(built, self.header, self.key, strips, preview, workers)
+                build(built, self.header, self.key, strips, preview, workers, measure)
                 self._publish(built, fence)
 
     def _opened(self, strip: int) -> Strip:

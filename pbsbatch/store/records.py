@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ __all__ = [
     "UNTYPED",
     "BlockRows",
     "CommittedInfo",
+    "Measure",
     "Preview",
     "StoreHeader",
     "TileRows",
@@ -30,6 +31,8 @@ TILE_OK: Final = 0
 TILE_FAILED: Final = 1
 
 JSON = Any
+Measure = Callable[[Iterator[Mapping[str, NDArray[Any]]], "TileRows"], Mapping[str, JSON]]
+"""What is to be said of a slide in its store's attributes: from its cells, chunk by chunk, and its tiles."""
 
 CELL_COLUMNS: Final[Mapping[str, str]] = {
     "id": "int32", "x0": "float32", "y0": "float32", "x1": "float32", "y1": "float32", "score": "float32",
@@ -66,16 +69,18 @@ class StoreHeader:
 
 SUMS: Final = (
     "samples", "bare", "bare_r", "bare_g", "bare_b", "laplace", "laplace2",
-    "red", "overlapping", "lone", "pale", "edges", "slope", "points", "red_r", "red_g", "red_b", "failed",
+    "red", "touching", "overlapping", "sized", "diameter", "whole", "pale", "pallor", "edges", "slope",
+    "points", "red_r", "red_g", "red_b", "failed",
 )  # fmt: skip
 """What is summed over a block of a slide, in whole numbers so that it does not matter how tiles cut it.
 
 samples: points of a lattice; bare: those outside every cell, and bare_*: their optical densities, 1/100; laplace,
-laplace2: the Laplacian of green at the samples, and its square. red: red cells whose centre is there; overlapping:
-those that touch another; lone: those that touch no cell; pale: lone ones whose centre is paler than their rim. edges:
-profiles through the rims of lone cells; slope: their steepness, 1/1000 per work px. points: of lone cells, red_*:
-their densities.
-failed: 1 where a tile could not be read.
+laplace2: the Laplacian of green at the samples, and its square. red: red cells whose centre is there; touching,
+overlapping: those that do it to another; sized: those that the slide's edge does not cut, and diameter: of their
+boxes, 1/100 work px; whole: those that nothing overlaps or cuts. Of the whole ones, pale: how many have a paler
+centre; pallor: the share of the rim's density that their centre lacks, 1/1000; edges, slope: profiles through their
+rims, and how steep these are, 1/1000 per work px; points, red_*: points within them, and their densities.
+failed: tiles that could not be read.
 """
 
 
@@ -145,20 +150,20 @@ _BLOCK_FIELDS: Final = (
 class TileRows:
     """The tiles of a strip, one row each, and what their pixels say. A column is added here and nowhere else.
 
-    What was not measured is not a number: the quality of a failed tile, the pallor of one without lone cells.
+    What was not measured is not a number: the quality of a failed tile, the pallor of one without whole cells.
     """
 
     core: NDArray[np.float64] = field(metadata={"dtype": "float64", "width": 4})  # x0, y0, x1, y1 in level-0 px
     status: NDArray[np.uint8] = field(metadata={"dtype": "uint8"})  # TILE_OK or TILE_FAILED
     n_cells: NDArray[np.int32] = field(metadata={"dtype": "int32"})  # cells the tile owns
     focus: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # variance of green's Laplacian at half size
-    edge_px: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # width of lone red cells' rims, work px
+    edge_px: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # width of whole red cells' rims, work px
     rbc_per_mpx: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # red cells per 1e6 level-0 px
     covered: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # share of the core that lies in cells
     overlap: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # share of red cells that touch another
-    pallor: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # share of lone ones paler in their centre
+    pallor: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # share of whole ones with a paler centre
     glass_od: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # density of green outside of cells
-    rbc_od: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # the same within lone red cells
+    rbc_od: NDArray[np.float32] = field(metadata={"dtype": "float32"})  # the same within whole red cells
     blocks: BlockRows = field(default_factory=BlockRows.empty)
 
     def __len__(self) -> int:
@@ -246,6 +251,7 @@ class CommittedInfo:
     area_failed_px: float
     seam_candidates: int  # views within the band of a tile border
     seam_joined: int  # views that another view stands for
+    measures: Mapping[str, JSON] = field(default_factory=dict)  # what commit's `measure` said
 
     @property
     def analysed_fraction(self) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from pbsbatch.store.records import CELL_COLUMNS, SUMS, TILE_FAILED, TILE_OK, UNT
 from pbsbatch.store.settle import Seams, in_order
 from pbsbatch.store.strips import Strip
 
-__all__ = ["Numbered", "read_tiles", "write_cells", "write_tiles"]
+__all__ = ["Numbered", "read_cells", "read_tiles", "write_cells", "write_tiles"]
 
 _CHUNK = 1 << 16  # at most: a small table is one chunk of its own size
 _SHARD = 1 << 22
@@ -57,6 +58,13 @@ def write_cells(path: Path, header: StoreHeader, strips: Sequence[Strip], seams:
         for writer in writers.values():
             writer.abandon()
     return Numbered(ids, tuple(counts.tolist()))
+
+
+def read_cells(path: Path, rows: int = 1 << 18) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield the table of cells in its order, some rows at a time; no column but the id, which is the row."""
+    columns = {name: ngff.open_array(path / name) for name in CELL_COLUMNS if name != "id"}
+    for start in range(0, columns["score"].shape[0], rows):
+        yield {name: np.asarray(column[start : start + rows]) for name, column in columns.items()}
 
 
 def write_tiles(path: Path, tiles: TileRows) -> None:

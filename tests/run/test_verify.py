@@ -70,7 +70,7 @@ def test_what_a_run_left_is_right(made: Path) -> None:
 
 def test_the_manifest_says_what_a_person_may_look_for(made: Path) -> None:
     facts = json.loads((made / "out" / "manifest.json").read_text())
-    assert set(facts["files"]) == {"summary.csv", "failures.csv", "run.json", "run.log"}
+    assert set(facts["files"]) == {"summary.csv", "samples.csv", "failures.csv", "run.json", "run.log"}
     assert len(facts["stores"]) == 2
     by_path = {Path(one["path"]).name: one["sha256"] for one in facts["slides"].values()}
     for name in ("0.tif", "1.tif", "empty.svs"):

@@ -9,7 +9,7 @@ import pytest
 from pbsbatch.config import Config
 from pbsbatch.geometry import Level
 from pbsbatch.plan import Needs, Plan, make_plan
-from pbsbatch.quality import block_px, failed_tile, read_tile
+from pbsbatch.quality.tiles import block_px, failed_tile, read_tile
 from pbsbatch.store import SUMS, TILE_FAILED, TILE_OK, BlockRows
 from pbsbatch_kernels.quality import SUMMED
 
@@ -45,7 +45,7 @@ def tile_of(centres: list[tuple[int, int]], pale: bool, blur: float = 0.0, side:
 
 
 APART = [(x, y) for x in range(40, 480, 43) for y in range(40, 480, 41)]
-TOGETHER = [(x, y) for x in range(40, 480, 24) for y in range(40, 480, 24)]
+TOGETHER = [(x, y) for x in range(40, 480, 26) for y in range(40, 480, 26)]
 
 
 def test_the_sums_have_one_list_of_names() -> None:
@@ -68,7 +68,10 @@ def test_full_cells_and_cells_together() -> None:
     assert tile_of(APART, pale=False).pallor[0] == 0
     crowd = tile_of(TOGETHER, pale=False)
     assert crowd.overlap[0] == 1
-    assert np.isnan(crowd.pallor[0])  # no cell stands alone
+    assert crowd.blocks["overlapping"].sum() == 0
+    heap = tile_of([(x, y) for x in range(40, 480, 20) for y in range(40, 480, 20)], pale=False)
+    assert heap.blocks["overlapping"].sum() == heap.n_cells[0]
+    assert np.isnan(heap.pallor[0])  # no cell is whole
 
 
 def test_blur_widens_edges_and_flattens() -> None:
@@ -106,7 +109,7 @@ def test_parts_of_a_block_add_up() -> None:
 
 
 @pytest.mark.parametrize("mpp", [0.1, 0.25, 0.26, 0.5])
-def test_a_block_is_128_um(mpp: float) -> None:
+def test_a_block_is_64_um(mpp: float) -> None:
     plan = plan_of(4000, 3000, mpp)
     assert block_px(plan) % 16 == 0
-    assert block_px(plan) * plan.work_mpp == pytest.approx(128, rel=0.04)
+    assert block_px(plan) * plan.work_mpp == pytest.approx(64, rel=0.04)

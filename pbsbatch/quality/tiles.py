@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pbsbatch.geometry import Box, Tile
 from pbsbatch.models.classical_colour import DENSITY
 from pbsbatch.plan import Plan
-from pbsbatch.rules import BLOCK_UM, PALE, TOUCH_GAP
+from pbsbatch.rules import BLOCK_UM, NEAR, OVER, PALE
 from pbsbatch.store import SUMS, TILE_FAILED, TILE_OK, BlockRows, TileRows
 from pbsbatch_kernels import quality as kernels
-from pbsbatch_kernels.neighbours import ALIKE, touching
+from pbsbatch_kernels.neighbours import ALIKE, OVER_ALIKE, OVER_OTHERS, touching
 
 __all__ = ["NO_CLASS", "block_px", "failed_tile", "figures_of", "read_tile"]
 
@@ -36,7 +36,7 @@ def read_tile(
     where = boxes.astype(np.float64) + np.array([read.x, read.y, read.x, read.y], np.float64)
     centres = (where[:, :2] + where[:, 2:]) / 2
     owned = tile.owns(centres)
-    bits = _bits(where, classes == red, owned, touching(where, classes, TOUCH_GAP), plan)
+    bits = _bits(where, classes == red, owned, touching(where, classes, NEAR, OVER), plan)
     summed = kernels.block_sums(
         np.ascontiguousarray(pixels), (read.x, read.y), (core.x, core.y, core.x1, core.y1),
         (plan.work_width, plan.work_height), side, where, bits, DENSITY, PALE,
@@ -54,9 +54,11 @@ def failed_tile(tile: Tile, plan: Plan) -> TileRows:
 def _bits(
     boxes: NDArray[np.float64], red: NDArray[np.bool_], owned: NDArray[np.bool_], touched: NDArray[np.uint8], plan: Plan
 ) -> NDArray[np.uint8]:
-    whole = (boxes[:, :2] > 1).all(1) & (boxes[:, 2] < plan.work_width - 1) & (boxes[:, 3] < plan.work_height - 1)
-    bits = red * kernels.RED | owned * kernels.OWNED | ((touched == 0) & whole) * kernels.LONE
-    return np.asarray(bits | ((touched & ALIKE) != 0) * kernels.OVERLAPS, np.uint8)
+    uncut = (boxes[:, :2] > 1).all(1) & (boxes[:, 2] < plan.work_width - 1) & (boxes[:, 3] < plan.work_height - 1)
+    clear = touched & (OVER_ALIKE | OVER_OTHERS) == 0
+    bits = red * kernels.RED | owned * kernels.OWNED | uncut * kernels.UNCUT | clear * kernels.CLEAR
+    bits = bits | ((touched & ALIKE) != 0) * kernels.TOUCHES | ((touched & OVER_ALIKE) != 0) * kernels.OVERLAPS
+    return np.asarray(bits, np.uint8)
 
 
 def _blocks_of(core: Box, side: int) -> tuple[int, int]:
@@ -99,8 +101,8 @@ def figures_of(sums: NDArray[np.int64], area: NDArray[np.float64]) -> dict[str, 
             "edge_px": 1000 * s["edges"] / s["slope"],
             "rbc_per_mpx": np.where(read, 1e6 * s["red"] / area, np.nan),
             "covered": 1 - s["bare"] / s["samples"],
-            "overlap": s["overlapping"] / s["red"],
-            "pallor": s["pale"] / s["lone"],
+            "overlap": s["touching"] / s["red"],
+            "pallor": s["pale"] / s["whole"],
             "glass_od": s["bare_g"] / s["bare"],
             "rbc_od": s["red_g"] / s["points"],
         }  # fmt: skip
