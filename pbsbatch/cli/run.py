@@ -19,7 +19,11 @@ def run(
     ] = None,
     model: ModelName = None,
     engine: Annotated[
-        str | None, typer.Option("--engine", help="auto, opencv, openvino or torch. [default: auto]")
+        str | None,
+        typer.Option(
+            "--engine",
+            help="auto, openvino, torch, tensorrt, opencv, or one with a precision, as openvino:fp32. [default: auto]",
+        ),
     ] = None,
     differential: Annotated[
         bool | None,
