@@ -126,12 +126,12 @@ def _about(now: Status) -> str:
 
 
 def _figures(now: Status, told: dict[str, Any]) -> list[tuple[str, str]]:
-    from pbsbatch.cli.console import duration, some
+    from pbsbatch.cli.console import duration
     from pbsbatch.errors import one_line
 
     slides = told["slides"]
     kept = f" ({slides['kept']:,} kept)" if slides["kept"] else ""
-    running = f", {some(slides['running'], 'task')} at work" if now.owner else ""
+    running = f", {slides['running']:,} running" if now.owner else ""
     ended = f"{slides['done']:,} done{kept}, {slides['failed']:,} failed"
     speed = f"{told['mpix_per_s']:.1f} MP/s · {told['cells_per_s']:,.0f} cells/s"
     rows = [

@@ -151,7 +151,9 @@ class Staging:
     def offer(self, slides: Iterable[str]) -> None:
         """Take slides that may not begin before they arrive."""
         with self.changed:
-            why = f"it is larger than the stage of {self.shelf.bound / 1e9:.2f} GB"
+            bound = self.shelf.bound
+            size = f"{bound / 1e9:.1f} GB" if bound >= 1e9 else f"{bound / 1e6:.1f} MB"
+            why = f"it is larger than the stage of {size}"
             self.arrivals += [Arrival(slide, in_place=why) for slide in self.shelf.offer(slides)]
             self.changed.notify()
 

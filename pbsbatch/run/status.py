@@ -44,11 +44,12 @@ class Status:
 
     @property
     def pending(self) -> int | None:
-        """Return how many slides have no result yet."""
+        """Return how many slides have no result and nobody works on."""
         if not self.told:
             return None
         slides = self.told["slides"]
-        return int(max(0, slides["total"] - slides["done"] - slides["failed"]))
+        at_work = slides["running"] if self.owner is not None else 0
+        return int(max(0, slides["total"] - slides["done"] - slides["failed"] - at_work))
 
 
 def read_status(out: Path, now: datetime | None = None) -> Status:

@@ -80,7 +80,7 @@ def test_space_is_waited_for_and_a_giant_read_in_place(slides: dict[str, SlideRe
         stage = Staging(folder, shelf, slides)
         stage.offer(slides)
         arrived = wait_for(stage, 2)
-        assert arrived["a"].in_place == "it is larger than the stage of 0.00 GB"
+        assert arrived["a"].in_place == "it is larger than the stage of 0.0 MB"
         assert stage.staged(slides["a"]) == slides["a"]
         assert arrived["b"].in_place is None
         time.sleep(0.1)
