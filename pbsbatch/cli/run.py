@@ -57,6 +57,13 @@ def run(
             "--stage-bytes", help="Most that lies in --stage at a time, as 200GB. [default: half of its free]"
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            help="Be over by then: a time of day, as 06:00, or a duration, as 8h. The rest resumes later.",
+        ),
+    ] = None,
     deidentify: Annotated[
         bool | None,
         typer.Option("--deidentify", help="Write no name, path or text of a file; ids become keyed hashes."),
@@ -80,13 +87,15 @@ def run(
     Running the same command again resumes: finished slides and strips are kept.
 
     Exit codes: 0 every slide done; 1 some slides failed; 2 wrong usage, nothing touched; 3 stopped
-    early (disk), run again to resume; 130 interrupted, run again to resume.
+    early (deadline, disk), run again to resume; 130 interrupted, run again to resume.
 
     Examples:
 
       pbsbatch run --input archive/
 
       pbsbatch run --input archive/ --input more/a.svs --output results --workers 8
+
+      pbsbatch run --input archive/ --until 06:00
 
       pbsbatch run --input fields/ --mpp 0.1
     """
@@ -102,6 +111,7 @@ def run(
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
             "differential": differential, "classifier": classifier,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
+            "until": until,
             "deidentify": deidentify, "key_file": key_file, "stage": stage,
             "stage_bytes": None if stage_bytes is None else parse_bytes(stage_bytes),
             "quiet": quiet, "memory": None if memory is None else parse_bytes(memory),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
 
 from rich.markup import escape
@@ -22,14 +21,15 @@ from pbsbatch.run.events import (
     Event,
     ReadInPlace,
     RunFinished,
+    RunProgress,
     RunStarted,
     SlideFinished,
-    SlidePlanned,
     SlideResult,
-    StripFinished,
+    SlidesChanged,
+    WorkerDied,
 )
 
-__all__ = ["View", "exit_code"]
+__all__ = ["View", "exit_code", "progress_line"]
 
 ROWS_SHOWN = 40
 SECONDS_BETWEEN_LINES = 60
@@ -42,64 +42,42 @@ def exit_code(finished: RunFinished) -> int:
     return 1 if any(r.status == "failed" for r in finished.results) else 0
 
 
-class Work:
-    """How much of a run is done, weighed by bytes, and by tiles within a slide that is in progress."""
-
-    def __init__(self, sizes: Mapping[str, int]) -> None:
-        self.sizes = {name: max(1, size) for name, size in sizes.items()}
-        self.total = sum(self.sizes.values())
-        self.ended = 0.0
-        self.planned: dict[str, int] = {}
-        self.seen: dict[str, int] = {}
-
-    def plan(self, slide_id: str, tiles: int) -> None:
-        """Take note of a slide's tiles that are to do."""
-        self.planned[slide_id] = tiles
-
-    def tiles(self, slide_id: str, tiles: int) -> None:
-        """Take note of tiles that are done."""
-        self.seen[slide_id] = self.seen.get(slide_id, 0) + tiles
-
-    def end(self, slide_id: str, *, counted: bool) -> None:
-        """Take note of a slide that needs nothing more; one that an earlier run did is no work of this one."""
-        self.planned.pop(slide_id, None)
-        if counted:
-            self.ended += self.sizes[slide_id]
-        else:
-            self.total -= self.sizes[slide_id]
-
-    @property
-    def share(self) -> float:
-        """Return the share of the work that is done."""
-        going = sum(self.sizes[s] * min(1.0, self.seen.get(s, 0) / max(1, n)) for s, n in self.planned.items())
-        return (self.ended + going) / self.total if self.total > 0 else 1.0
+def progress_line(at: RunProgress) -> str:
+    """Return how far a run is, on one line."""
+    parts = [f"{at.done}/{some(at.total, 'slide')}"]
+    parts += [f"{count} {what}" for count, what in ((at.running, "running"), (at.failed, "failed")) if count]
+    parts.append(f"{at.mpix_per_s:.1f} MP/s")
+    parts.append(f"{at.cells_per_s:,.0f} cells/s")
+    if at.eta_s is not None:
+        parts.append(f"{duration(at.eta_s)} left")
+    if at.deadline is not None:
+        holds = {True: "holds", False: "will not hold", None: "not known yet"}[at.deadline_holds]
+        parts.append(f"until {at.deadline.astimezone():%H:%M}: {holds}")
+    return " · ".join(parts)
 
 
-class _Rate(ProgressColumn):
-    """Tiles, megapixels a second and what is left, from the figures of the view."""
+class _Figures(ProgressColumn):
+    """Slides, speed and what is left, from the latest figures of the run."""
 
     def __init__(self, view: View) -> None:
         super().__init__()
         self.view = view
 
     def render(self, task: Task) -> Text:
-        return Text(self.view.rate_line(), style="cyan")
+        return Text(self.view.figures(), style="cyan")
 
 
 class View:
-    """Follow the events of one run. Events may come from several threads."""
+    """Follow the events of one run."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.out = console()
-        self.lock = threading.Lock()
-        self.done = self.failed = self.tiles = 0
-        self.work = Work({})
-        self.mpix = 0.0
+        self.at: RunProgress | None = None
         self.started = False
-        self.start = self.last_line = time.monotonic()
+        self.last_line = time.monotonic()
         self.live = self.out.is_terminal and not config.quiet
-        columns = (TextColumn("{task.description}"), BarColumn(), _Rate(self), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), _Figures(self), TimeElapsedColumn())
         self.progress = Progress(*columns, console=self.out, disable=not self.live, transient=True)
         self.task = self.progress.add_task("finding slides", total=1.0, visible=False)
 
@@ -112,37 +90,31 @@ class View:
 
     def on_event(self, event: Event) -> None:
         """Take note of one event and show it."""
-        with self.lock:
-            match event:
-                case RunStarted():
-                    self._started(event)
-                case SlidePlanned():
-                    self.work.plan(event.slide_id, event.tiles_left)
-                    self.progress.update(self.task, description=escape(event.name))
-                case StripFinished():
-                    self._strip(event)
-                case SlideFinished():
-                    self._slide(event.result)
-                case EngineSaid():
-                    self._say(f"[yellow]note:[/] {escape(event.text)}")
-                case ReadInPlace():
-                    self._say(f"[yellow]note:[/] {escape(event.name)} is read in place: {escape(event.why)}")
-                case RunFinished():
-                    pass
-            self._line_now_and_then()
+        match event:
+            case RunStarted():
+                self._started(event)
+            case RunProgress():
+                self._progressed(event)
+            case SlideFinished(result) if result.status == "failed":
+                self._say(f"[red]failed[/] {escape(result.name)}")  # why stands in the closing lines
+            case SlidesChanged():
+                what = some(len(event.names), "slide")
+                self._say(f"[yellow]note:[/] {what} to do again: {escape(event.why)}")
+            case WorkerDied():
+                self._say(f"[yellow]a worker died[/], what it held runs again: {escape(event.why)}")
+            case EngineSaid():
+                self._say(f"[yellow]note:[/] {escape(event.text)}")
+            case ReadInPlace():
+                self._say(f"[yellow]note:[/] {escape(event.name)} is read in place: {escape(event.why)}")
+            case _:
+                pass
 
-    def rate_line(self) -> str:
-        """Return slides, tiles, MP/s and the time left, as far as they are known."""
-        elapsed = time.monotonic() - self.start
-        share = self.work.share
-        left = f" · {duration(elapsed * (1 - share) / share)} left" if share > 0 and self.tiles else ""
-        slides = f"{self.done + self.failed}/{some(len(self.work.sizes), 'slide')}"
-        return f"{slides} · {some(self.tiles, 'tile')} · {self.mpix / max(elapsed, 1e-9):.1f} MP/s{left}"
+    def figures(self) -> str:
+        """Return slides done, running and failed, speed, the time left and the deadline, as far as they are known."""
+        return "" if self.at is None else progress_line(self.at)
 
     def _started(self, event: RunStarted) -> None:
         self.started = True
-        self.work = Work(event.sizes)
-        self.start = time.monotonic()
         self.progress.update(self.task, visible=True, description="running")
         skipped = f", {some(event.skipped, 'other file')} skipped" if event.skipped else ""
         named = f" · white cells named by {event.classifier}" if event.classifier else ""
@@ -151,27 +123,15 @@ class View:
         for note in event.notes:
             self._say(f"[yellow]note:[/] {escape(note)}")
 
-    def _strip(self, event: StripFinished) -> None:
-        self.tiles += event.tiles
-        self.mpix += event.mpix
-        self.work.tiles(event.slide_id, event.tiles)
-        self.progress.update(self.task, completed=self.work.share)
-
-    def _slide(self, result: SlideResult) -> None:
-        if result.status == "failed":
-            self.failed += 1
-            self._say(f"[red]failed[/] {escape(result.name)}")  # why stands in the closing lines
-        else:
-            self.done += 1
-        self.work.end(result.slide_id, counted=not result.resumed)
-        self.progress.update(self.task, completed=self.work.share)
-
-    def _line_now_and_then(self) -> None:
-        """Without a terminal, say once a minute how it goes."""
+    def _progressed(self, event: RunProgress) -> None:
+        """Move the bar; without a terminal, say once a minute how it goes."""
+        self.at = event
+        name = event.names[0][0] if event.names else "running"
+        self.progress.update(self.task, completed=event.share, description=escape(name))
         now = time.monotonic()
         if not self.live and now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._say(f"{self.rate_line()}, {self.failed} failed")
+            self._say(f"{100 * event.share:.0f} % · {progress_line(event)}")
 
     def _say(self, text: str) -> None:
         if not self.config.quiet:
@@ -241,6 +201,9 @@ def _closing_lines(finished: RunFinished, config: Config) -> list[str]:
             f"[yellow]no scale in {some(estimated, 'file')}[/]: it was estimated from the red cells (7.2 µm); "
             "µm and mm² columns stay blank. Give it with --mpp or slides.csv"
         )
+    changed = sum(r.changed is not None for r in finished.results)
+    if changed:
+        lines.append(f"[yellow]made again: {some(changed, 'slide')}[/] that had changed since; run.log says what")
     if finished.stopped is not None:
         lines.append(f"[yellow]stopped: {escape(finished.stopped)}[/] · run the same command again to resume")
     lines.append(

@@ -34,7 +34,7 @@ from pbsbatch.run.events import (
     WorkerDied,
 )
 from pbsbatch.run.instructions import Commit, Instruction, Look, Prepare, Process
-from pbsbatch.run.output import MARKER
+from pbsbatch.run.output import BOXES, MARKER
 from pbsbatch.run.prepare import Prepared
 from pbsbatch.run.progress import Progress
 from pbsbatch.run.result import failed_result
@@ -205,7 +205,7 @@ class Driver:
         if address not in self.deaths:
             kills = oom_kills()
             why = cause_of_death(
-                self.config.output / MARKER / "workers", address, patience=self.config.patience,
+                self.config.output / MARKER / BOXES, address, patience=self.config.patience,
                 out_of_memory=kills > self.kills,
             )  # fmt: skip
             self.kills = kills

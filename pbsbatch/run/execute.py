@@ -30,7 +30,7 @@ from pbsbatch.run.events import Event, RunFinished, RunStarted
 from pbsbatch.run.fence import Fence
 from pbsbatch.run.keyfile import Key, load_key, record_names
 from pbsbatch.run.log import logged
-from pbsbatch.run.output import MARKER, check_ours, claim, host_name, is_deidentified, locked, start_over
+from pbsbatch.run.output import MARKER, check_ours, claim, host_name, is_deidentified, locked, start_over, sweep
 from pbsbatch.run.progress import kept_in_file
 from pbsbatch.run.shelf import Shelf
 from pbsbatch.run.staging import check_stage, staging
@@ -65,6 +65,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
     check_ours(config.output, config.inputs, fresh=config.fresh, key=key)
     stage_bytes = check_stage(config)
     with locked(config.output, key) as token, contextlib.ExitStack() as stack:
+        sweep(config.output)
         claim(config.output, config.inputs, key)
         removed = start_over(config.output) if config.fresh else []
         on_event = logged(config.output / "run.log", kept_in_file(config.output / MARKER, on_event, host_name(key)))
@@ -104,6 +105,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         finished = driver.finish(time.perf_counter() - start)
         if key is not None:
             finished = scrubber.finished(finished)
+        sweep(config.output)
         summary.write(config, found, model.spec, engine, finished, identity)
         on_event(finished)
     return finished

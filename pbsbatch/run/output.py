@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pbsbatch.disk import output_errors, write_atomic
+from pbsbatch.disk import output_errors, remove_tree, write_atomic
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
 from pbsbatch.run.fence import turnstile
 from pbsbatch.run.keyfile import Key
@@ -158,6 +159,9 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+BOXES = "workers"
+"""Below MARKER: the black boxes of workers (blackbox.py)."""
+TEMPORARY = re.compile(r"\.tmp-.+-[0-9a-f]{32}")
 OUR_FILES = ("manifest.json", "summary.csv", "samples.csv", "failures.csv", "run.json", "run.log", "report.html")
 
 
@@ -185,6 +189,18 @@ def start_over(out: Path) -> list[str]:
                 continue
             removed.append(str(path.relative_to(out)))
     return removed
+
+
+def sweep(out: Path) -> None:
+    """Remove what processes that were killed left half written. Only while the folder is locked."""
+    from pbsbatch.store.seal import FOLDER as SEALS
+
+    with output_errors(out):
+        for folder in (out, out / MARKER, out / SEALS, out / PAGES):
+            for path in folder.glob(".tmp-*"):
+                if TEMPORARY.fullmatch(path.name) and path.is_file():
+                    path.unlink()
+        remove_tree(out / MARKER / BOXES)
 
 
 def _is_our_store(path: Path) -> bool:

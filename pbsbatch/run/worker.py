@@ -31,6 +31,7 @@ from pbsbatch.run import tasks
 from pbsbatch.run.blackbox import BlackBox
 from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
+from pbsbatch.run.output import BOXES
 from pbsbatch.run.prepare import Prepared, Workbench
 from pbsbatch.run.second_look import second_look
 from pbsbatch.slides.base import SlideRef
@@ -88,7 +89,7 @@ class Setup(WorkerPlugin):
         take_gpu(worker.name, self.gpus)
         engine = self.loaders.engine(model, self.config.engine)
         second = self._second(worker, model)
-        boxes = self.fence.lock.parent / "workers"
+        boxes = self.fence.lock.parent / BOXES
         worker.pbsbatch_box = BlackBox(boxes, worker.address, self.config.patience)  # type: ignore[attr-defined]
         worker.pbsbatch_bench = Workbench(  # type: ignore[attr-defined]
             self.config, model, engine, second, self.fence

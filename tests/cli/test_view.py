@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from pbsbatch.cli.view import Work, exit_code
-from pbsbatch.run.events import RunFinished, SlideResult
+from pbsbatch.cli.view import View, exit_code, progress_line
+from pbsbatch.config import Config
+from pbsbatch.run.events import RunFinished, RunProgress, RunStarted, SlideResult, SlidesChanged, WorkerDied
 
 
 def finished(*statuses: str, stopped: str | None = None, interrupted: bool = False) -> RunFinished:
@@ -28,22 +31,32 @@ def test_exit_codes(run: RunFinished, code: int) -> None:
     assert exit_code(run) == code
 
 
-def test_progress_weighs_slides_by_size_and_by_tiles_within_one() -> None:
-    work = Work({"big": 800, "small": 100, "kept": 5000, "empty": 100})
-    work.end("kept", counted=False)
-    assert work.share == 0
-    work.plan("big", 20)
-    work.tiles("big", 5)
-    assert work.share == pytest.approx(0.2)
-    work.end("small", counted=True)
-    assert work.share == pytest.approx(0.3)
-    work.tiles("big", 15)
-    work.end("big", counted=True)
-    work.end("empty", counted=True)
-    assert work.share == 1.0
+def test_the_progress_line_says_what_is_known_and_whether_the_deadline_holds() -> None:
+    at = RunProgress(
+        total=12, done=4, failed=1, kept=2, running=3, names=(("a.svs", 3, 90),), tiles=30, mpix=500.0, cells=12345,
+        seconds=10.0, share=0.4,
+    )  # fmt: skip
+    assert progress_line(at) == "4/12 slides · 3 running · 1 failed · 50.0 MP/s · 1,234 cells/s"
+    six = datetime(2026, 1, 2, 6, 0).astimezone()
+    for holds, said in ((True, "holds"), (False, "will not hold"), (None, "not known yet")):
+        line = progress_line(replace(at, eta_s=3 * 3600 + 300, deadline=six, deadline_holds=holds))
+        assert line.endswith(f"1,234 cells/s · 3 h 05 min left · until 06:00: {said}")
 
 
-def test_a_run_with_nothing_left_is_done() -> None:
-    work = Work({"kept": 10})
-    work.end("kept", counted=False)
-    assert work.share == 1.0
+@pytest.mark.parametrize("quiet", [False, True])
+def test_without_a_terminal_a_line_a_minute_tells_how_it_goes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("pbsbatch.cli.view.time.monotonic", lambda: now[0])
+    view = View(Config(quiet=quiet))
+    view.on_event(RunStarted({"a": 1}, 0, 2, "openvino", "smear"))
+    view.on_event(WorkerDied("segmentation fault in read (slides/vips.py:7)"))
+    view.on_event(SlidesChanged("the model changed", ("a", "b")))
+    for _ in range(130):
+        now[0] += 1
+        view.on_event(RunProgress(3, 1, 0, 0, 1, (), 1, 1.0, 1, 1.0, share=0.5))
+    text = capsys.readouterr().out
+    assert text.count("50 % · 1/3 slides") == (0 if quiet else 2)
+    assert ("2 slides to do again: the model changed" in text) is not quiet
+    assert ("a worker died, what it held runs again: segmentation fault" in text) is not quiet
