@@ -27,6 +27,7 @@ class Config:
     model: str = "smear"
     engine: str = "auto"
     mpp: float | None = None
+    scales: str = "auto"  # or single, or how many times larger cells are in parts of an image: "0.5,1,1.5"
     score_threshold: float | None = None
     differential: bool = False  # give white cells their types
     classifier: str = "differential"
@@ -47,7 +48,7 @@ class Config:
     quiet: bool = False
 
 
-RESULT_FIELDS = ("score_threshold", "core", "halo", "origin", "max_failed_tiles")
+RESULT_FIELDS = ("scales", "score_threshold", "core", "halo", "origin", "max_failed_tiles")
 
 
 def resolve(flags: Mapping[str, Any], config_file: Path | None = None) -> Config:
@@ -100,7 +101,7 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
         if isinstance(values.get(name), str):
             values[name] = parse_bytes(values[name])
     for names, kinds, said in (
-        (("model", "classifier", "engine", "scheduler", "until"), (str,), "text"),
+        (("model", "classifier", "engine", "scheduler", "until", "scales"), (str,), "text"),
         (("mpp", "score_threshold", "max_failed_tiles", "patience"), (int, float), "a number"),
         (("core", "halo", "workers", "memory", "stage_bytes"), (int,), "a whole number"),
         (("fresh", "quiet", "deidentify", "differential"), (bool,), "true or false"),
@@ -140,10 +141,25 @@ def _checked(config: Config) -> Config:
     rules += ((config.stage_bytes is None or config.stage is not None, "--stage-bytes says nothing without --stage"),)
     if config.until is not None:
         parse_until(config.until, datetime.now().astimezone())
+    parse_scales(config.scales)
     for holds, what in rules:
         if not holds:
             raise UsageError(what)
     return config
+
+
+def parse_scales(text: str) -> tuple[float, ...] | None:
+    """Read "0.5,1,1.5"; None for auto, (1,) for single."""
+    if text in ("auto", "single"):
+        return None if text == "auto" else (1.0,)
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not (1 <= len(values) <= 8 and all(0.1 <= v <= 10 for v in values)):
+        cure = "Write for example --scales 0.5,1,1.5: how many times larger cells are than --mpp says"
+        raise UsageError(f"--scales is auto, single or 1 to 8 numbers from 0.1 to 10, not {text!r}", cure=cure)
+    return tuple(sorted({*values}))
 
 
 def parse_bytes(text: str) -> int:

@@ -80,6 +80,7 @@ class Plan:
     origin: tuple[int, int]
     rows_per_strip: int
     wanted: NDArray[np.bool_] = field(repr=False)  # (rows, cols): tiles whose core may hold cells
+    coarser: tuple[float, ...] = ()  # the one tile is looked at so many times shrunk, too
 
     @property
     def rows(self) -> int:
@@ -170,22 +171,25 @@ class Plan:
             "tiles": self.tiles, "strips": self.strips, "core_px": [self.core_w, self.core_h], "halo_px": self.halo,
             "core_share": round(self.core_share, 4), "scale": self.scale, "work_mpp": self.work_mpp,
             "tile_shape": list(self.tile_shape), "cols": self.cols, "origin": list(self.origin),
+            "coarser": list(self.coarser),
         }  # fmt: skip
 
 
 def make_plan(
     *, slide_id: str, levels: Sequence[Level], mpp: float, mpp_source: str, needs: Needs, config: Config,
-    foreground: NDArray[np.bool_] | None = None,
+    foreground: NDArray[np.bool_] | None = None, magnifications: tuple[float, ...] = (1.0,),
 ) -> Plan:  # fmt: skip
-    """Cut one slide. foreground, a map of the whole slide at any size, says where cells may be; None: everywhere."""
-    level0 = levels[0]
-    scale = work_scale(levels, mpp, needs.work_mpp)
+    """Cut one slide. foreground, a map of the whole slide at any size, says where cells may be; None: everywhere.
+
+    Where parts of an image show cells so many times larger than mpp says, it must fit one tile at the finest scale.
+    """
+    level0, least = levels[0], min(magnifications)
+    scale = work_scale(levels, mpp / least, needs.work_mpp)
     work_w, work_h = max(1, math.ceil(level0.width / scale)), max(1, math.ceil(level0.height / scale))
-    max_cell_px = math.ceil(needs.max_cell_um / (mpp * scale))
+    max_cell_px = math.ceil(needs.max_cell_um * least / (mpp * scale))
     halo = required_halo(max_cell_px, needs.context_px, config.halo)
     one_tile = config.core is None and config.halo is None and config.origin == (0, 0)
-    least = _least_core(halo)
-    core_w, core_h = (_stepped(config.core or _even(length, least)) for length in (work_w, work_h))
+    core_w, core_h = (_stepped(config.core or _even(length, _least_core(halo))) for length in (work_w, work_h))
     if one_tile and core_w >= work_w and core_h >= work_h:
         halo = FIELD_MARGIN_PX
     cols, rows = _count(work_w, core_w, config.origin[0]), _count(work_h, core_h, config.origin[1])
@@ -193,7 +197,13 @@ def make_plan(
         slide_id=slide_id, width=level0.width, height=level0.height, mpp=mpp, mpp_source=mpp_source, scale=scale,
         work_width=work_w, work_height=work_h, core_w=core_w, core_h=core_h, halo=halo, max_cell_px=max_cell_px,
         origin=config.origin, rows_per_strip=max(1, TILES_PER_STRIP // cols), wanted=np.ones((rows, cols), np.bool_),
+        coarser=tuple(m / least for m in sorted(set(magnifications)) if m > least),
     )  # fmt: skip
+    if plan.coarser and rows * cols > 1:
+        raise PlanError(
+            f"an image of {work_w} x {work_h} px at its finest scale is too large to be looked at in several scales",
+            cure="Use --scales single, or cut the image into its parts",
+        )
     return plan if foreground is None else replace(plan, wanted=_wanted(plan, foreground))
 
 

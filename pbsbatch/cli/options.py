@@ -21,6 +21,14 @@ Mpp = Annotated[
         "--mpp", help="um per pixel of every slide, instead of what the files say. One slide: use slides.csv."
     ),
 ]
+Scales = Annotated[
+    str | None,
+    typer.Option(
+        "--scales",
+        help="single; or how many times larger than --mpp says cells are in parts of one small image, as 0.5,1,1.5. "
+        "[default: auto, measured where the scale is]",
+    ),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings; flags win over it.", dir_okay=False)
 ]

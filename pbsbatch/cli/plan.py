@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pbsbatch.cli.options import AsJson, ConfigFile, Inputs, Memory, ModelName, Mpp, Workers
+from pbsbatch.cli.options import AsJson, ConfigFile, Inputs, Memory, ModelName, Mpp, Scales, Workers
 
 if TYPE_CHECKING:
     from pbsbatch.run.planning import ArchivePlan
@@ -21,6 +21,7 @@ def plan(
     ] = None,
     model: ModelName = None,
     mpp: Mpp = None,
+    scales: Scales = None,
     workers: Workers = None,
     memory: Memory = None,
     config: ConfigFile = None,
@@ -39,7 +40,8 @@ def plan(
 
     settings = resolve(
         {
-            "inputs": tuple(input) or None, "output": output, "model": model, "mpp": mpp, "workers": workers,
+            "inputs": tuple(input) or None, "output": output, "model": model, "mpp": mpp, "scales": scales,
+            "workers": workers,
             "memory": None if memory is None else parse_bytes(memory),
         },
         config,

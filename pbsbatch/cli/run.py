@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pbsbatch.cli.options import ConfigFile, Inputs, Memory, ModelName, Mpp, Workers
+from pbsbatch.cli.options import ConfigFile, Inputs, Memory, ModelName, Mpp, Scales, Workers
 
 
 def run(
@@ -34,6 +34,7 @@ def run(
         typer.Option("--classifier", help="What names white cells: a shipped classifier or the folder of your own."),
     ] = None,
     mpp: Mpp = None,
+    scales: Scales = None,
     score_threshold: Annotated[
         float | None, typer.Option("--score-threshold", help="Leave out cells with a lower score, 0 to 1.")
     ] = None,
@@ -109,7 +110,7 @@ def run(
     settings = resolve(
         {
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
-            "differential": differential, "classifier": classifier,
+            "differential": differential, "classifier": classifier, "scales": scales,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
             "until": until,
             "deidentify": deidentify, "key_file": key_file, "stage": stage,

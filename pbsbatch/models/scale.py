@@ -22,7 +22,7 @@ from pbsbatch.models.survey import WINDOW_PX, windows_of
 from pbsbatch.slides.base import Slide
 from pbsbatch_kernels.peaks import local_maxima
 
-__all__ = ["RED_CELL_UM", "ScaleEstimate", "diameters_px", "estimate_mpp"]
+__all__ = ["BIN", "RED_CELL_UM", "ScaleEstimate", "commonest", "diameters_px", "estimate_mpp"]
 
 RED_CELL_UM = 7.2
 """Mean diameter of a red cell on a dried smear."""
@@ -107,7 +107,7 @@ def _disc_diameters(crowd: Mask, stained: NDArray[np.bool_]) -> list[float]:
     peaks = local_maxima(depth, 3, SMALLEST_PX / 2)
     if not len(peaks):
         return []
-    coarse = _commonest(2 * depth[peaks[:, 0], peaks[:, 1]].astype(np.float64))
+    coarse = commonest(2 * depth[peaks[:, 0], peaks[:, 1]].astype(np.float64))
     peaks = local_maxima(depth, max(3, int(0.35 * coarse)), SMALLEST_PX / 2)
     r = depth[peaks[:, 0], peaks[:, 1]]
     y, x = peaks[:, 0], peaks[:, 1]
@@ -151,7 +151,7 @@ def _is_stained(
     return bool(stained.mean() > 0.15) if stained.size else True
 
 
-def _commonest(found: NDArray[np.float64]) -> float:
+def commonest(found: NDArray[np.float64]) -> float:
     """Return the diameter whose neighbourhood covers most area: specks are many but small, clumps large but few."""
     log = np.sort(np.log(found))
     total = np.concatenate([[0.0], np.cumsum(np.exp(2 * log))])
@@ -162,7 +162,7 @@ def _commonest(found: NDArray[np.float64]) -> float:
 def _from_diameters(found: NDArray[np.float64]) -> ScaleEstimate | None:
     if len(found) < MIN_CELLS:
         return None
-    near = found[np.abs(np.log(found / _commonest(found))) < 3 * BIN]
+    near = found[np.abs(np.log(found / commonest(found))) < 3 * BIN]
     if len(near) < MIN_CELLS:
         return None
     median = float(np.median(near))

@@ -17,6 +17,7 @@ from pbsbatch.models.base import Model, Raw
 from pbsbatch.pipeline.base import Failed, Job, Refiner, StripDone, Timings
 from pbsbatch.pipeline.clock import Clock
 from pbsbatch.pipeline.crew import Crew, Pipe
+from pbsbatch.pipeline.pyramid import look_coarser
 from pbsbatch.pipeline.ring import FOR_ALL, Batch, Course, Ring, Strip, batches
 from pbsbatch.pipeline.tile import Seen, look_at, refine, unread, with_crops
 from pbsbatch.quality import NO_CLASS
@@ -101,6 +102,8 @@ class _Stream:
         if error is not None or work.strip.course.failed:
             return unread(work.tile, job.plan, error or "its slide has failed")
         found = self.model.decode(raw, slot, job.calibration)
+        if job.plan.coarser:
+            found = look_coarser(found, batch.pixels[slot], job.plan.coarser, self.model, self.engine, job.calibration)
         seen = look_at(found, self.red, work.tile, job.plan, batch.pixels[slot], self.score_threshold)
         return seen if self.refiner is None else with_crops(seen, self.refiner, job.plan, batch.pixels[slot])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbsbatch import __version__
-from pbsbatch.config import Config
+from pbsbatch.config import Config, parse_scales
 from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError
@@ -18,7 +18,7 @@ from pbsbatch.models.scale import estimate_mpp
 from pbsbatch.models.survey import survey
 from pbsbatch.plan import BAND_PX, Needs, Plan, make_plan, work_scale
 from pbsbatch.run.key import content_digest, key_facts, resume_key, what_changed
-from pbsbatch.run.magnification import can_measure, measured_mpp
+from pbsbatch.run.magnification import can_measure, magnifications, measured_mpp
 from pbsbatch.run.output import free_bytes
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
@@ -84,11 +84,27 @@ def cut_slide(
         plan = make_plan(
             slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, config=config, foreground=seen.foreground,
             needs=Needs(spec.work_mpp, max(spec.max_cell_um, reach_um), spec.context_px),
+            magnifications=_magnifications(slide, mpp, source, model, config, engine),
         )  # fmt: skip
     except PbsbatchError:
         slide.close()
         raise
     return Cut(slide, plan, seen, confidence)
+
+
+def _magnifications(
+    slide: Slide, mpp: float, source: str, model: Model, config: Config, engine: Callable[[], Engine] | None
+) -> tuple[float, ...]:
+    """Return at how many times the size that mpp says cells are looked for: as asked, else as the image shows.
+
+    An image whose scale is known shows it everywhere.
+    """
+    asked = parse_scales(config.scales)
+    if asked is not None:
+        return asked
+    if source != "estimated" or engine is None or not can_measure(model):
+        return (1.0,)
+    return magnifications(slide, model, engine(), mpp)
 
 
 def _estimated(slide: Slide, model: Model, engine: Callable[[], Engine] | None) -> tuple[float, float]:

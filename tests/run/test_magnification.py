@@ -11,7 +11,7 @@ from pbsbatch import engines, models
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model
 from pbsbatch.models.scale import RED_CELL_UM
-from pbsbatch.run.magnification import LADDER_PX, can_measure, measured_mpp
+from pbsbatch.run.magnification import LADDER_PX, can_measure, magnifications, measured_mpp
 from pbsbatch.synth import Scene
 from pbsbatch.testing.slides import FakeSlide
 
@@ -66,3 +66,23 @@ def test_every_rung_is_within_reach_of_the_next() -> None:
     steps = np.array(LADDER_PX[1:]) / np.array(LADDER_PX[:-1])
     assert LADDER_PX[0] <= 14 and LADDER_PX[-1] >= 190 and (steps < 1.7).all()
     assert not can_measure(models.load("classical"))
+
+
+def test_an_image_of_several_magnifications_is_seen_as_such_and_a_plain_one_is_not(
+    model: Model, engine: Engine
+) -> None:
+    parts = [drawn(d).read(0, 0, 0, min(8 * d, 480), 360) for d in (30, 60, 90)]
+    slide = FakeSlide(np.concatenate(parts, 1), mpp=None)
+    found = measured_mpp(slide, model, engine)
+    assert found is not None
+    seen = RED_CELL_UM / found.mpp * np.array(magnifications(slide, model, engine, found.mpp))
+    assert len(seen) == 3
+    np.testing.assert_allclose(seen, [30, 60, 90], rtol=0.12)
+    for d in (30, 60, 90):
+        plain = drawn(d)
+        assert magnifications(plain, model, engine, RED_CELL_UM / d) == (1.0,)
+
+
+def test_a_large_image_is_taken_for_one_magnification(model: Model, engine: Engine) -> None:
+    slide = FakeSlide(np.full((400, 9000, 3), 235, np.uint8), mpp=None)
+    assert magnifications(slide, model, engine, RED_CELL_UM / 30) == (1.0,)
