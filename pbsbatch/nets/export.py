@@ -1,7 +1,9 @@
 """From a trained network to the files of a model folder: ONNX, safetensors, and ONNX in int8.
 
-Laws. The graph holds plain operators of ONNX alone, batch norm folded into the convolutions, and no word of where or
-from what source it was made; the same network gives the same bytes. Batch and tile sides may vary.
+Laws. The graph holds plain operators of ONNX alone and no word of where or from what source it was made; the same
+network gives the same bytes. Batch and tile sides may vary. Stored are weights of two bytes, the same in both files:
+what engines compute with them differs by rounding in float32 alone. For that batch norms stay beside the convolutions,
+whose runtimes fold them; only a graph that is to be quantised has them folded in.
 
 torch.onnx.export was tried first: its older exporter is on its way out, its newer one takes half a minute for this
 network and leaves the paths and source lines of its maker in the file.
@@ -32,13 +34,18 @@ OPSET, IR_VERSION = 18, 9
 """Old enough for runtimes of two years ago."""
 
 
-def export_onnx(net: DetectorNet, mean: tuple[float, float, float], std: tuple[float, float, float]) -> bytes:
-    """Return the network as engines run it as the bytes of an ONNX file: pixels uint8 (batch, height, width, 3) in."""
+def export_onnx(
+    net: DetectorNet, mean: tuple[float, float, float], std: tuple[float, float, float], *, half: bool = True
+) -> bytes:
+    """Return the network as engines run it as the bytes of an ONNX file: pixels uint8 (batch, height, width, 3) in.
+
+    half: weights take two bytes; quantise_onnx wants four.
+    """
     classes = net.scores.out_channels
     copy = deepcopy(net).cpu().float()  # a network in training is not to be changed
     served = Served(copy, mean, std).eval().requires_grad_(False)
     ports = {"scores": classes, "boxes": 4, "outlines": RAYS}
-    writer = GraphWriter(served)
+    writer = GraphWriter(served, half)
     for node in fx.symbolic_trace(served).graph.nodes:
         writer.add(node, list(ports))
     graph = helper.make_graph(
@@ -56,8 +63,9 @@ def export_onnx(net: DetectorNet, mean: tuple[float, float, float], std: tuple[f
 
 
 def export_weights(net: nn.Module) -> bytes:
-    """Return the network's weights as the bytes of a safetensors file, fp32."""
-    return bytes(save({name: t.detach().float().cpu().contiguous() for name, t in net.state_dict().items()}))
+    """Return the network's weights as the bytes of a safetensors file: of convolutions two bytes each, else fp32."""
+    tensors = {name: t.detach().float().cpu().contiguous() for name, t in net.state_dict().items()}
+    return bytes(save({name: t.half() if t.ndim == 4 else t for name, t in tensors.items()}))
 
 
 def quantise_onnx(data: bytes, tiles: Iterable[NDArray[np.uint8]]) -> bytes:
@@ -91,6 +99,7 @@ class GraphWriter:
     """Turn a traced network into ONNX nodes, one kind of step after another; a step of another kind is an error."""
 
     served: nn.Module
+    half: bool = False
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
     names: dict[fx.Node, str] = field(default_factory=dict)  # where the result of each step is found
@@ -127,10 +136,13 @@ class GraphWriter:
         (source,) = node.all_input_nodes
         if isinstance(module, nn.Conv2d):
             norm = self.norm_after(node)
-            whole = module if norm is None else fuse_conv_bn_eval(module, norm)
-            self.names[node] = self.convolution(node.name, self.names[source], whole)
+            if norm is None or not self.half:
+                module = module if norm is None else fuse_conv_bn_eval(module, norm)
+                self.names[node] = self.convolution(node.name, self.names[source], module)
+            else:
+                self.names[node] = self.norm(node.name, self.convolution(node.name, self.names[source], module), norm)
         elif isinstance(module, nn.BatchNorm2d):
-            self.names[node] = self.names[source]  # folded into the convolution before it
+            self.names[node] = self.names[source]  # written with the convolution before it
         elif isinstance(module, nn.ReLU):
             self.names[node] = self.emit("Relu", [self.names[source]], node.name)
         elif isinstance(module, nn.Upsample) and module.mode == "nearest":
@@ -151,12 +163,24 @@ class GraphWriter:
         return modules[0] if alone and isinstance(modules[0], nn.BatchNorm2d) else None
 
     def convolution(self, name: str, source: str, module: nn.Conv2d) -> str:
-        assert module.bias is not None and isinstance(module.padding, tuple)
-        weights = [self.constant(f"{name}.weight", module.weight), self.constant(f"{name}.bias", module.bias)]
+        assert isinstance(module.padding, tuple)
+        weights = [self.weight(f"{name}.weight", module.weight)]
+        weights += [] if module.bias is None else [self.constant(f"{name}.bias", module.bias)]
         return self.emit(
             "Conv", [source, *weights], name, kernel_shape=list(module.kernel_size), strides=list(module.stride),
             pads=[*module.padding, *module.padding], dilations=list(module.dilation), group=module.groups,
         )  # fmt: skip
+
+    def norm(self, name: str, source: str, module: nn.BatchNorm2d) -> str:
+        parts = ("weight", "bias", "running_mean", "running_var")
+        values = [self.constant(f"{name}.norm.{part}", getattr(module, part)) for part in parts]
+        return self.emit("BatchNormalization", [source, *values], f"{name}.norm", epsilon=module.eps)
+
+    def weight(self, name: str, value: Tensor) -> str:
+        """Add a convolution's weights, stored in two bytes where that is asked for."""
+        if not self.half:
+            return self.constant(name, value)
+        return self.emit("Cast", [self.constant(f"{name}.half", value.half())], name, to=TensorProto.FLOAT)
 
     def rename(self, result: str, name: str) -> None:
         """Give the result of a step, which no other step uses, the name of an output."""

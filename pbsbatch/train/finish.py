@@ -74,7 +74,7 @@ def finish(
     )  # fmt: skip
     remove_tree(output / MODEL)
     onnx = export_onnx(net, MEAN, STD)
-    int8 = quantise_onnx(onnx, tiles) if len(tiles) else None
+    int8 = quantise_onnx(export_onnx(net, MEAN, STD, half=False), tiles) if len(tiles) else None
     write_folder(output / MODEL, facts, onnx=onnx, weights=export_weights(net), int8=int8)
     return Finished(output / MODEL, report, tuple(name for name in CLASSES if name not in lines))
 

@@ -50,7 +50,7 @@ def tiny_weights() -> bytes:
 
 @cache
 def tiny_int8() -> bytes:
-    return quantise_onnx(tiny_onnx(), tiles(12, (64, 96), seed=7))
+    return quantise_onnx(export_onnx(tiny_net(), FACTS.mean, FACTS.std, half=False), tiles(12, (64, 96), seed=7))
 
 
 def tiny_folder(path: Path, *, int8: bool = False) -> ModelFolder:

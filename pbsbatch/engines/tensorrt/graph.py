@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from pbsbatch.engines.tensorrt.widen import widen
 from pbsbatch.errors import EngineError, ModelError, one_line
 from pbsbatch.models.folder import INT8, ONNX, Folder
 
@@ -37,6 +38,7 @@ def baked(folder: Folder, precision: str) -> bytes:
         raise EngineError(f"the model has no {INT8}", path=folder.path, cure="Use fp16 or fp32")
     try:
         model = onnx.load_from_string(folder.read(name))
+        widen(model)
         _floats_first(model)
         if precision == "int8":
             _symmetric(model)

@@ -27,10 +27,10 @@ FAR = 1e6
 """No cell's features are so far from any other's."""
 
 
-def export_classifier(net: ClassifierNet, calibrated: Calibrated) -> bytes:
-    """Return a calibrated network as engines run it."""
+def export_classifier(net: ClassifierNet, calibrated: Calibrated, *, half: bool = True) -> bytes:
+    """Return a calibrated network as engines run it; half as in export_onnx."""
     served = Served(calibrated_net(net, calibrated).net, MEAN, STD).eval().requires_grad_(False)
-    writer = ClassifierWriter(served)
+    writer = ClassifierWriter(served, half)
     for node in fx.symbolic_trace(served).graph.nodes:
         writer.add(node, ["logits", "features"])
     writer.strangeness(calibrated.strangeness)

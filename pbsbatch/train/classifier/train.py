@@ -61,11 +61,11 @@ def _write(settings: Settings, output: Path, done: Finished, splits: Mapping[str
         licence=settings.licence, training_data=tuple((p.name or p.path, p.licence) for p in settings.pictures),
         metrics={**done.metrics(), "pictures": groups.summary()},
     )  # fmt: skip
-    onnx = export_classifier(done.net, done.calibrated)
     cutter = cutter_of(settings, splits["train"])
     crops = [cutter.cut(settings.seed + 1, number)[0] for number in range(settings.int8_crops)]
     remove_tree(output / MODEL)
     write_classifier(
-        output / MODEL, facts, onnx=onnx, weights=export_weights(calibrated_net(done.net, done.calibrated)),
-        int8=quantise_onnx(onnx, crops) if crops else None,
+        output / MODEL, facts, onnx=export_classifier(done.net, done.calibrated),
+        weights=export_weights(calibrated_net(done.net, done.calibrated)),
+        int8=quantise_onnx(export_classifier(done.net, done.calibrated, half=False), crops) if crops else None,
     )  # fmt: skip

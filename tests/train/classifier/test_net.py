@@ -30,6 +30,8 @@ def net() -> ClassifierNet:
                 module.running_var.uniform_(0.5, 2)
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.3)
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.copy_(module.weight.half())  # as they are stored
         net.kinds.weight.normal_(0, 1)
         net.kinds.bias.normal_(0, 1)
     return net
@@ -64,7 +66,7 @@ def test_only_plain_operators_are_in_the_file(net: ClassifierNet) -> None:
     graph = onnx.load_from_string(export_classifier(net, Calibrated(1.0, 0.9, 4.0, strange))).graph
     assert {n.op_type for n in graph.node} == {
         "Transpose", "Cast", "Mul", "Add", "Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm",
-        "MatMul", "Unsqueeze", "Sub", "ReduceSumSquare", "ReduceMin", "Sqrt",
+        "BatchNormalization", "MatMul", "Unsqueeze", "Sub", "ReduceSumSquare", "ReduceMin", "Sqrt",
     }  # fmt: skip
 
 
