@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import uuid
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 __all__ = ["VISIBLE", "Gpu", "Gpus", "find_gpus", "take_gpu"]
@@ -19,6 +21,8 @@ LIBRARY = "libcuda.so.1"
 ATTRIBUTES = {"multiprocessors": 16, "l2_bytes": 38, "major": 75, "minor": 76}
 """CUdevice_attribute by number; a test holds them against the vendor's own table."""
 MOST_GPUS = 64
+RELEASE = Path("/proc/driver/nvidia/version")
+"""Where the kernel's half of the driver says its release: two releases may run the same CUDA."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -40,7 +44,7 @@ class Gpus:
     """What the driver said. why is empty where there are GPUs."""
 
     found: tuple[Gpu, ...] = ()
-    driver: str = ""  # the newest CUDA that it can run, as 13.0
+    driver: str = ""  # the newest CUDA that it can run and its release, as 13.0 (580.95.05)
     why: str = ""
 
     def __bool__(self) -> bool:
@@ -51,7 +55,7 @@ class _DriverError(Exception):
     pass
 
 
-def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> Gpus:
+def find_gpus(load: Callable[[str], Any] = ctypes.CDLL, release: Path = RELEASE) -> Gpus:
     """Return the GPUs that this process may use, in the driver's order."""
     try:
         library = load(LIBRARY)
@@ -62,7 +66,7 @@ def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> Gpus:
         version, count = ctypes.c_int(), ctypes.c_int()
         _call(library, "cuDriverGetVersion", ctypes.byref(version))
         _call(library, "cuDeviceGetCount", ctypes.byref(count))
-        driver = f"{version.value // 1000}.{version.value % 1000 // 10}"
+        driver = f"{version.value // 1000}.{version.value % 1000 // 10}{_release(release)}"
         if count.value < 1:
             return Gpus(driver=driver, why=f"the driver shows no GPU (is {VISIBLE} empty?)")
         return Gpus(tuple(_gpu(library, i) for i in range(min(count.value, MOST_GPUS))), driver)
@@ -80,6 +84,14 @@ def take_gpu(worker: object, uuids: Sequence[str], environ: MutableMapping[str, 
         return None
     environ[VISIBLE] = uuids[worker % len(uuids)]
     return environ[VISIBLE]
+
+
+def _release(path: Path) -> str:
+    try:
+        found = re.search(r"\b\d{3,}\.\d+(?:\.\d+)?\b", path.read_text(encoding="ascii", errors="replace"))
+    except OSError:
+        return ""
+    return f" ({found[0]})" if found else ""
 
 
 def _gpu(library: Any, index: int) -> Gpu:

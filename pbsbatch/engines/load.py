@@ -150,6 +150,8 @@ def _gated(wish: _Wish, engine: DenseEngine) -> DenseEngine:
         return engine  # its plan bears the stamp of its own gate; and the reference is not held against itself
     try:
         versions = f"{engine.name} {version(engine.name)}"
+        if engine.device != "cpu":
+            versions += f", driver {find_gpus().driver}"
         pass_gate(engine, wanted_of(wish.folder), versions, _reference(wish, engine))
     except EngineError:
         engine.close()

@@ -70,7 +70,10 @@ def _facts(
         "slides": {name: count(name) for name in ("ok", "failed", "pending")} | {"skipped": len(skipped)},
         "skipped": skipped,
         "config": _settings(config),
-        "model": asdict(spec), "engine": {"name": engine.name, "precision": engine.precision, "device": engine.device},
+        "model": asdict(spec),
+        "engine": {
+            "name": engine.name, "precision": engine.precision, "device": engine.device, "notes": list(engine.notes),
+        },
         "machine": {
             "platform": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count(),
             "processor": processor_class(),

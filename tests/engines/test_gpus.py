@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,9 +60,17 @@ class FakeDriver:
 
 
 def test_every_gpu_is_described() -> None:
-    gpus = find_gpus(lambda _: FakeDriver())
+    gpus = find_gpus(lambda _: FakeDriver(), Path("nowhere"))
     assert gpus and gpus.driver == "13.1" and gpus.why == ""
     assert gpus.found[1] == Gpu(1, "Fake GPU 1", f"GPU-{IDENTITY}", (9, 0), 132, 80 << 30, 50 << 20)
+
+
+def test_the_drivers_release_stands_behind_its_cuda(tmp_path: Path) -> None:
+    said = tmp_path / "version"
+    said.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (root@x)\n")
+    assert find_gpus(lambda _: FakeDriver(), said).driver == "13.1 (580.95.05)"
+    said.write_text("\xff nothing that we know")
+    assert find_gpus(lambda _: FakeDriver(), said).driver == "13.1"
 
 
 @pytest.mark.parametrize("name", [n[1:] for n in dir(FakeDriver) if n.startswith("_cu")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -46,7 +47,11 @@ class OnAGpu(FakeOracleEngine):
 
 def load_on_a_gpu(model: Model, asked: str) -> Engine:
     """Stand in for engines.load."""
-    return OnAGpu()
+    with (Path(os.environ["FAKE_GPU_FOLDER"]).parent / "asked").open("a") as handle:
+        handle.write(f"{asked}\n")
+    engine = OnAGpu()
+    engine.notes += ["chosen for a reason"] * (asked == "auto")
+    return engine
 
 
 def test_workers_share_the_gpus_out_and_survive_the_loss_of_one(
@@ -65,7 +70,11 @@ def test_workers_share_the_gpus_out_and_survive_the_loss_of_one(
     finished = execute(config, events.append, loaders=Loaders(load_fake_oracle, load_on_a_gpu))
     assert [r.status for r in finished.results] == ["ok"] * 4
     (started,) = (e for e in events if isinstance(e, RunStarted))
-    assert started.workers == 2
+    assert started.workers == 2 and started.notes == ("chosen for a reason",)
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked[0] == "auto" and set(asked[1:]) == {"fake-oracle:uint8"}  # workers run what the driver chose
+    engine = json.loads((tmp_path / "out" / "run.json").read_text())["engine"]
+    assert engine["device"] == "Fake GPU 9000" and engine["notes"] == ["chosen for a reason"]
     names = sorted(p.name for p in seen.iterdir())
     assert len(names) == len({name.rpartition("-")[2] for name in names})  # no process saw two
     assert {name.rpartition("-")[0] for name in names} <= {"GPU-0", "GPU-1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnx
 import pytest
 
 from pbsbatch.engines.gpus import find_gpus
-from pbsbatch.engines.tensorrt.build import Profile, build, profiles_for
+from pbsbatch.engines.tensorrt.build import Profile, _use_times, build, profiles_for
 from pbsbatch.engines.tensorrt.execute import load_plan
 from pbsbatch.engines.tensorrt.graph import PRECISIONS, baked
 from pbsbatch.engines.tensorrt.library import BOUNDS, Library, find_library, wrap
@@ -72,6 +73,27 @@ def test_a_profile_that_contradicts_itself_is_refused(folder: ModelFolder, libra
 def test_without_profiles_nothing_is_built(folder: ModelFolder, library: Library) -> None:
     with pytest.raises(EngineError, match=r"cannot build the network: .*profile"):
         build(library, baked(folder, "fp32"), [])
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX")
+def test_times_of_kernels_are_kept_and_strange_ones_left_out(folder: ModelFolder, library: Library) -> None:
+    """TensorRT-RTX has the calls, though it measures nothing."""
+    full, graph = replace(library, name="tensorrt"), baked(folder, "fp32")
+    first = build(full, graph, profiles_for((1,)))
+    for times in (first.times, b"rubbish"):
+        assert build(full, graph, profiles_for((1,)), times).plan
+    assert build(library, graph, profiles_for((1,))).times == b""
+
+    class Config:
+        def create_timing_cache(self, blob: bytes) -> bytes | None:
+            return blob + b"." if blob != b"refused" else None
+
+        def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+            assert not ignore_mismatch
+            return cache != b"other GPU."
+
+    for times, expected in ((b"good", b"good."), (b"refused", b"."), (b"other GPU", b".")):
+        assert _use_times(Config(), times, full) == expected
 
 
 def test_batches_are_bounded() -> None:
