@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections import deque
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pbsbatch.slides.files import slide_files
 __all__ = ["Digester"]
 
 LOWEST = 19
+AHEAD = 8
 
 
 class Digester:
@@ -31,32 +33,45 @@ class Digester:
         self._process = context.Process(target=_work, args=(there, os.getpid()), daemon=True, name="pbsbatch-digests")
         self._process.start()
         there.close()
-        self._asked = self._answered = 0
+        self._queue: deque[tuple[str, Path, str | None]] = deque()
+        self._sent = 0
 
     @property
     def waiting(self) -> int:
         """Return how many slides were asked for and not answered."""
-        return self._asked - self._answered
+        return len(self._queue) + self._sent
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
 
     def ask(self, slide_id: str, path: Path, hint: str | None) -> None:
-        """Ask for a slide's digest; with a hint that still holds, the answer comes without reading it."""
-        try:
-            self._here.send((slide_id, path, hint))
-            self._asked += 1
-        except OSError:  # the process is gone, as when memory is short: digests stay unknown, and that is said
-            self._asked = self._answered
+        """Ask for a slide's digest; with a hint that still holds, the answer comes without reading it. Never waits."""
+        self._queue.append((slide_id, path, hint))
 
     def answers(self, seconds: float = 0.0) -> list[tuple[str, SlideDigest | str | None]]:
         """Return what came back: a digest, the hint that still holds, or None; wait at most so long for all."""
         until = time.monotonic() + seconds
         found = []
         try:
+            self._send()
             while self.waiting and self._here.poll(max(0.0, until - time.monotonic())):
                 found.append(self._here.recv())
-                self._answered += 1
-        except (EOFError, OSError):
-            self._answered = self._asked
+                self._sent -= 1
+                self._send()
+        except (
+            EOFError,
+            OSError,
+        ):  # the process is gone, as when memory is short: digests stay unknown
+            self._queue.clear()
+            self._sent = 0
         return found
+
+    def _send(self) -> None:
+        """Keep the process busy; a pipe that it does not empty would hold up the driver."""
+        while self._queue and self._sent < AHEAD:
+            self._here.send(self._queue.popleft())
+            self._sent += 1
 
     def close(self) -> None:
         """End the process, whatever it is reading."""

@@ -94,7 +94,12 @@ def test_starting_over_leaves_what_is_not_ours(tmp_path: Path) -> None:
     (stores / ".work" / "a").mkdir(parents=True)
     (tmp_path / "summary.csv").write_text("")
     (tmp_path / "notes.txt").write_text("mine")
-    assert start_over(tmp_path) == ["summary.csv", "slides/.work", "slides/ours.zarr"]
+    (tmp_path / ".pbsbatch").mkdir()
+    for name in ("lock", "turnstile", "inputs.json", "progress.json"):
+        (tmp_path / ".pbsbatch" / name).write_text("")
+    assert start_over(tmp_path) == ["summary.csv", ".pbsbatch/progress.json", "slides/.work", "slides/ours.zarr"]
+    for name in ("lock", "turnstile", "inputs.json"):
+        (tmp_path / ".pbsbatch" / name).unlink()
     left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     assert left == {"notes.txt", "slides/notes.txt", "slides/theirs.zarr/zarr.json"}
     assert start_over(tmp_path) == []

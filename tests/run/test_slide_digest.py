@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,8 @@ def test_the_process_digests_what_it_is_asked_for(mrxs: Path, tmp_path: Path) ->
         digester.ask("a", mrxs, "another hint")
         digester.ask("a", mrxs, hint_of(slide_files(mrxs)))
         answers = digester.answers(60)
+        assert digester.pid is not None
+        assert os.getpriority(os.PRIO_PROCESS, digester.pid) == 19
         assert digester.waiting == 0
     finally:
         digester.close()
@@ -100,3 +105,40 @@ def test_a_process_that_died_leaves_digests_unknown(mrxs: Path) -> None:
         assert digester.answers(5) == []
     assert digester.waiting == 0
     digester.close()
+
+
+def test_asking_never_waits_for_a_process_that_does_not_listen(mrxs: Path) -> None:
+    digester = Digester()
+    assert digester.pid is not None
+    try:
+        os.kill(digester.pid, signal.SIGSTOP)
+        for number in range(20_000):  # far more than a pipe holds
+            digester.ask(f"{number}", mrxs, None)
+            digester.answers()
+        assert digester.waiting == 20_000
+    finally:
+        os.kill(digester.pid, signal.SIGKILL)
+        digester.close()
+
+
+@pytest.mark.fault
+def test_the_process_ends_with_its_driver_however_that_dies(tmp_path: Path) -> None:
+    with (tmp_path / "huge.svs").open("wb") as file:
+        file.truncate(1 << 40)  # takes hours to read, and no room
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom pbsbatch.run.digester import Digester\n"
+        "if __name__ == '__main__':\n    digester = Digester()\n    digester.ask('a', Path(sys.argv[1]), None)\n"
+        "    digester.answers()\n    print(digester.pid, flush=True)\n    time.sleep(600)\n"
+    )
+    (tmp_path / "driver.py").write_text(program)
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "driver.py"), str(tmp_path / "huge.svs")], stdout=subprocess.PIPE, text=True
+    )
+    with driver:
+        assert driver.stdout is not None
+        child = int(driver.stdout.readline())
+        driver.kill()
+    until = time.monotonic() + 60
+    while Path(f"/proc/{child}").exists() and "(zombie)" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < until, "it lives on"
+        time.sleep(0.05)
