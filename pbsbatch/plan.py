@@ -38,10 +38,13 @@ STEP_PX = 16
 """Cores, halos and so tiles are multiples of this, a network's coarsest stride: neighbours see a cell on one grid."""
 TILES_PER_STRIP = 16
 """Narrow slides group rows of cores until a strip has about this many tiles."""
-WORKER_BYTES = 550_000_000
-"""Memory of a worker whatever the tile: its libraries, and settling a slide of two million cells."""
-BYTES_PER_TILE_PX = 120
-"""Memory at work per pixel of a tile: batches read ahead, colour planes, decoding."""
+WORKER_BYTES = 480_000_000
+"""Memory of a worker whatever the tile: its libraries, the compiled network, and settling a slide."""
+BYTES_PER_TILE_PX = 55
+"""Memory per pixel of a tile that is there once: the batches of the ring, libvips' rows, decoding and masks."""
+BYTES_PER_LANE_PX = 40
+"""Memory per pixel of a tile for each lane: the network's planes and its output. Peaks of 484, 661 and 960 MB were
+measured with one lane and tiles of 0.9, 3.3 and 6.6 MP, and of 561, 755 and 1200 MB with two."""
 STORE_BYTES = 100_000
 """Disk of a store's metadata and of files that are hardly filled."""
 PREVIEW_PX = 2048
@@ -152,11 +155,10 @@ class Plan:
         owned = sum(t.core.area for s in range(self.strips) for t in self.strip_tiles(s))
         return owned / (self.tiles * height * width) if self.tiles else 1.0
 
-    @property
-    def projected_memory(self) -> int:
-        """Return the bytes one worker needs at its peak: it depends on the tile, not on the slide or its cells."""
+    def projected_memory(self, lanes: int = 1) -> int:
+        """Return the bytes a worker of so many lanes needs at its peak: the tile tells, not the slide or its cells."""
         height, width = self.tile_shape
-        return WORKER_BYTES + height * width * BYTES_PER_TILE_PX
+        return WORKER_BYTES + height * width * (BYTES_PER_TILE_PX + lanes * BYTES_PER_LANE_PX)
 
     @property
     def projected_disk(self) -> int:

@@ -32,7 +32,7 @@ Scales = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings; flags win over it.", dir_okay=False)
 ]
-Workers = Annotated[int | None, typer.Option("--workers", help="Worker processes. [default: one per core]")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Worker processes. [default: one for every two cores]")]
 Memory = Annotated[
     str | None, typer.Option("--memory", help="Most memory to use in all, as 8GB. [default: what is free]")
 ]

@@ -60,6 +60,7 @@ class Timings:
     `starved` is no work: it is how long lanes waited for pixels.
     """
 
+    prepare: float = 0.0
     read: float = 0.0
     infer: float = 0.0
     decode: float = 0.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
 import time
 import uuid
@@ -23,7 +22,7 @@ from distributed import Client, LocalCluster
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import KilledWorker
 
-from pbsbatch.config import Config
+from pbsbatch.config import Config, cores_per_worker, worker_count
 from pbsbatch.engines.processor import processor_class
 from pbsbatch.errors import UsageError
 from pbsbatch.run.events import Event
@@ -136,8 +135,8 @@ def connect(config: Config, setup: Setup) -> Iterator[Cluster]:
 
 
 def _own(config: Config, stack: contextlib.ExitStack) -> Any:
-    workers = config.workers or os.cpu_count() or 1
-    stack.enter_context(dask.config.set({THREADS: max(1, (os.cpu_count() or 1) // workers)}))
+    workers = worker_count(config)
+    stack.enter_context(dask.config.set({THREADS: cores_per_worker(config)}))
     folder = stack.enter_context(TemporaryDirectory(prefix="pbsbatch-dask-"))
     cluster = LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=workers, threads_per_worker=1, processes=True,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from pbsbatch import engines, models
-from pbsbatch.config import Config
+from pbsbatch.config import Config, cores_per_worker, worker_count
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import PlanError, SlideError, one_line
 from pbsbatch.models.base import Model
@@ -81,7 +81,7 @@ def plan_archive(config: Config, *, load_model: Callable[[str], Model] = models.
     reach = reach_um(config, model)
     engine = _Once(lambda: engines.load(model, config.engine))
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
-    workers = config.workers or os.cpu_count() or 1
+    workers = worker_count(config)
     with ThreadPoolExecutor(workers) as pool:
         rows = tuple(pool.map(lambda ref: _row(ref, model, config, engine, reach), found.slides))
     engine.close()
@@ -123,5 +123,5 @@ def _row(ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engin
         slide_id=ref.id, name=ref.name, width_px=plan.width, height_px=plan.height, mpp=plan.mpp,
         mpp_source=plan.mpp_source, tiles=plan.tiles, strips=plan.strips,
         roi_mm2=plan.roi_level0_px * (plan.mpp / 1000) ** 2, core_share=plan.core_share,
-        memory_bytes=plan.projected_memory, disk_bytes=plan.projected_disk,
+        memory_bytes=plan.projected_memory(cores_per_worker(config)), disk_bytes=plan.projected_disk,
     )  # fmt: skip

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from pbsbatch import __version__
-from pbsbatch.config import Config, parse_scales
+from pbsbatch.config import Config, cores_per_worker, parse_scales, worker_count
 from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError
@@ -171,10 +170,11 @@ def _facts(bench: Workbench, content: str, mpp: float, source: str) -> dict[str,
 
 def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
     """Refuse a slide whose projected memory exceeds a given budget, and stop a run whose disk cannot hold it."""
-    workers = config.workers or os.cpu_count() or 1
-    if config.memory is not None and plan.projected_memory * workers > config.memory:
+    workers = worker_count(config)
+    memory = plan.projected_memory(cores_per_worker(config)) * workers
+    if config.memory is not None and memory > config.memory:
         raise PlanError(
-            f"{workers} workers need {plan.projected_memory * workers / 1e9:.2f} GB of memory for it, the budget is "
+            f"{workers} workers need {memory / 1e9:.2f} GB of memory for it, the budget is "
             f"{config.memory / 1e9:.2f} GB", path=ref.path, cure="Use fewer --workers or a larger --memory",
         )  # fmt: skip
     free = free_bytes(config.output)

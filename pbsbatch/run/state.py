@@ -195,6 +195,8 @@ class RunState:
 
     def _target(self, workers: int, room: float) -> float:
         """Return how many seconds a bundle should take: less near the end, so that all workers end together."""
+        if workers == 1:
+            return min(room, BUNDLE_SECONDS)
         most = BUNDLE_SECONDS if self.pace.measured else FIRST_SECONDS
         return min(room, max(LEAST_SECONDS, min(most, self.remaining() / (2 * IN_FLIGHT_PER_WORKER * workers))))
 

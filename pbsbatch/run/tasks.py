@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pbsbatch.engines.base import own_threads
 from pbsbatch.errors import OutputError, PbsbatchError, UnreadableSlideError
 from pbsbatch.pipeline import Failed, Job, StripDone, Timings, process
 from pbsbatch.plan import PREVIEW_PX, Plan
@@ -131,9 +132,10 @@ class _Stream:
     def jobs(self, refs: Sequence[SlideRef]) -> Iterator[Job]:
         """Yield a job for each small slide; keep, plan or fail the others."""
         for ref in refs:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.thread_time()
             try:
                 prepared, slide = prepare_slide(self.bench, ref)
+                self.bundle.timings.prepare += time.thread_time() - busy
             except OutputError:
                 raise
             except PbsbatchError as error:
@@ -237,7 +239,7 @@ def commit_slide(
     start, timings = time.perf_counter(), Timings()
     slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
     try:
-        _commit(bench, prepared, store_of(bench, prepared), slide, failed, timings)
+        _commit(bench, prepared, store_of(bench, prepared), slide, failed, timings, own_threads())
     finally:
         slide.close()
     path = bench.config.output / "slides" / f"{prepared.ref.id}.zarr"
@@ -246,9 +248,10 @@ def commit_slide(
 
 
 def _commit(
-    bench: Workbench, prepared: Prepared, store: Store, slide: Slide, known: Mapping[int, str], timings: Timings
-) -> None:
-    """Refuse a slide with too many unreadable tiles, else settle, render and publish it."""
+    bench: Workbench, prepared: Prepared, store: Store, slide: Slide, known: Mapping[int, str], timings: Timings,
+    workers: int = 1,
+) -> None:  # fmt: skip
+    """Refuse a slide with too many unreadable tiles, else settle, render (with so many threads) and publish it."""
     failed, tiles = int((store.tiles().status == TILE_FAILED).sum()), prepared.plan.tiles
     if tiles and failed / tiles > bench.config.max_failed_tiles:
         first = known[min(known)] if known else "met by an earlier run"
@@ -256,10 +259,12 @@ def _commit(
             f"{failed} of {tiles} tiles could not be read; the first: {first}", path=prepared.ref.path,
             cure="Copy the slide again from its source, or raise max_failed_tiles in a config file",
         )  # fmt: skip
-    settle = time.perf_counter()
+    clock = time.thread_time if workers == 1 else time.process_time  # with more, nothing else is at work
+    start = clock()
     image, downsample = slide.thumbnail(PREVIEW_PX)
-    store.commit(Preview(image, downsample), fence=bench.fence, measure=_measure(store.header, prepared.plan))
-    timings.settle += time.perf_counter() - settle
+    measured = _measure(store.header, prepared.plan)
+    store.commit(Preview(image, downsample), workers=workers, fence=bench.fence, measure=measured)
+    timings.settle += clock() - start
 
 
 def _measure(header: StoreHeader, plan: Plan) -> Measure:
