@@ -62,6 +62,7 @@ class Needs:
     work_mpp: float
     max_cell_um: float
     context_px: int
+    tile_px: int | None = None  # the side of its tiles, where it takes no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,9 @@ def make_plan(
     halo = required_halo(max_cell_px, needs.context_px, config.halo)
     one_tile = config.core is None and config.halo is None and config.origin == (0, 0)
     core_w, core_h = (_stepped(config.core or _even(length, _least_core(halo))) for length in (work_w, work_h))
-    if one_tile and core_w >= work_w and core_h >= work_h:
+    if needs.tile_px is not None:
+        core_w = core_h = _core_of(needs.tile_px, halo)
+    elif one_tile and core_w >= work_w and core_h >= work_h:
         halo = FIELD_MARGIN_PX
     cols, rows = _count(work_w, core_w, config.origin[0]), _count(work_h, core_h, config.origin[1])
     plan = Plan(
@@ -227,6 +230,17 @@ def required_halo(max_cell_px: int, context_px: int, asked: int | None) -> int:
             cure="Leave halo out of the config, or raise it",
         )
     return _stepped(least if asked is None else asked)
+
+
+def _core_of(tile_px: int, halo: int) -> int:
+    """Return the core of a model whose tiles have one size; such cores are a smaller share than CORE_SHARE."""
+    core = tile_px - 2 * halo
+    if core < 2 * STEP_PX:
+        raise PlanError(
+            f"the model's tiles of {tile_px} px are too small: its halo of {halo} px leaves a core of {core} px",
+            cure="Give the model a larger input_px, or a smaller max_cell_um in its model.json",
+        )
+    return core
 
 
 def _least_core(halo: int) -> int:

@@ -184,7 +184,7 @@ def check(model: NameOrFolder) -> None:
 
     loaded = find(model)
     classifies = isinstance(loaded, CellClassifier)
-    side = loaded.folder.facts.crop_px if isinstance(loaded, CellClassifier) else 256
+    side = loaded.folder.facts.crop_px if isinstance(loaded, CellClassifier) else loaded.spec.tile_px or 256
     engine = load_classifier_engine(loaded) if isinstance(loaded, CellClassifier) else load_engine(loaded)
     try:
         raw = engine(np.full((1, side, side, 3), 255, np.uint8))
@@ -216,14 +216,16 @@ def _facts(model: Model | CellClassifier) -> dict[str, Any]:
 
     from pbsbatch.models.classifier import CellClassifier
     from pbsbatch.models.dense import DenseModel
+    from pbsbatch.models.foreign import ForeignModel
     from pbsbatch.models.taxonomy import TYPES
 
     if isinstance(model, CellClassifier):
         facts = asdict(model.folder.facts)
         about = {"name": facts.pop("name"), "kind": "classifier", "version": facts.pop("version")}
         return {**about, "types": TYPES, **facts, "digest": model.folder.digest}
-    facts = asdict(model.folder.facts) if isinstance(model, DenseModel) else asdict(model.spec)
-    digest = model.folder.digest if isinstance(model, DenseModel) else model.spec.digest
+    known = (model.folder.facts, model.folder.digest) if isinstance(model, DenseModel | ForeignModel) else None
+    told, digest = known or (model.spec, model.spec.digest)
+    facts = {"classes": model.spec.classes, **asdict(told)}
     return {"name": facts.pop("name"), "kind": "detector", **facts, "digest": digest}
 
 

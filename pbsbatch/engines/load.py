@@ -21,6 +21,7 @@ from pbsbatch.models.base import Model
 from pbsbatch.models.classifier import CellClassifier
 from pbsbatch.models.dense import DenseModel
 from pbsbatch.models.folder import ClassifierFolder, ModelFolder
+from pbsbatch.models.foreign import ForeignModel
 
 __all__ = ["ENGINES", "load", "load_classifier", "wanted_of"]
 
@@ -44,6 +45,8 @@ def load(model: Model, asked: str = "auto", *, precision: str = "auto", threads:
     """
     name, _, said = asked.partition(":")
     precision = said or precision
+    if isinstance(model, ForeignModel):
+        return _foreign(model, name, precision, threads)
     if isinstance(model, DenseModel):
         if name == "auto":
             return _first_that_runs(_Wish(model.folder, precision, threads, find_gpus()))
@@ -72,6 +75,28 @@ def load_classifier(
     if asked.partition(":")[0] == "torch":
         return _named("torch", _Wish(classifier.folder, "fp32" if precision == "auto" else precision, threads))
     return _first_that_runs(_Wish(classifier.folder, precision, threads))
+
+
+def _foreign(model: ForeignModel, name: str, precision: str, threads: int | None) -> Engine:
+    """Return the one engine that runs another project's network, in fp32 unless bf16 is asked for.
+
+    fp32 is held against nothing: there is no other reading of such a network here.
+    """
+    if name not in ("auto", "openvino"):
+        raise EngineError(
+            f"the model {model.spec.name} is another project's network and cannot run on the engine {name!r}",
+            cure="Use --engine openvino",
+        )
+    from pbsbatch.engines.openvino import OpenVINOEngine
+
+    plain = OpenVINOEngine(model.folder, "fp32", threads)
+    if precision in ("auto", "fp32"):
+        return plain
+    engine = OpenVINOEngine(model.folder, precision, threads)
+    facts = model.folder.facts
+    wanted = Wanted(model.folder.digest, facts.work_mpp, (facts.input_px, facts.input_px))
+    pass_gate(engine, wanted, f"openvino {version('openvino')}", Reference("openvino fp32", lambda: plain))
+    return engine
 
 
 def wanted_of(folder: ModelFolder | ClassifierFolder) -> Wanted:

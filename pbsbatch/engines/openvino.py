@@ -17,10 +17,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from pbsbatch.engines.base import checked, own_threads
+from pbsbatch.engines.foreign import adapted
 from pbsbatch.engines.processor import has_bf16, has_int8
 from pbsbatch.errors import EngineError, ModelError, one_line
 from pbsbatch.models.base import Raw
 from pbsbatch.models.folder import INT8, ONNX, Folder
+from pbsbatch.models.foreign import ForeignFolder
 
 __all__ = ["PRECISIONS", "OpenVINOEngine", "best_precision", "precisions_here"]
 
@@ -98,7 +100,8 @@ class OpenVINOEngine:
     def _read(self) -> ov.Model:
         """Return the network of any shape: what OpenVINO cannot read is found before a run begins."""
         try:
-            return self._core.read_model(self._folder.read(self._file))
+            model = self._core.read_model(self._folder.read(self._file))
+            return adapted(model, self._folder.facts) if isinstance(self._folder, ForeignFolder) else model
         except RuntimeError as error:
             raise self._cannot(error) from error
 

@@ -32,6 +32,7 @@ class ModelSpec:
     max_cell_um: float  # the largest cell it can emit
     context_px: int  # work pixels around a cell that its result may depend on
     engine: str  # the engine it runs on when none is asked for
+    tile_px: int | None = None  # the side of its tiles, where it takes no other
 
 
 @dataclass(frozen=True, slots=True)

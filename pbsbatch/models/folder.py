@@ -36,9 +36,11 @@ __all__ = [
     "ClassifierFolder",
     "Folder",
     "ModelFolder",
+    "bytes_of",
     "kind_of",
     "read_classifier",
     "read_folder",
+    "table_of",
     "write_classifier",
     "write_folder",
 ]
@@ -72,7 +74,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes. Law: they are those that model.json names."""
-        data = _bytes_of(self.path, name)
+        data = bytes_of(self.path, name)
         if hashlib.sha256(data).hexdigest() != self.files[name]:
             raise ModelError(
                 "its bytes are not those that model.json names: it is damaged or was changed",
@@ -105,7 +107,7 @@ class ClassifierFolder(Folder):
 
 def kind_of(path: Path) -> str:
     """Return what a folder's model.json says that it is: "detector", "classifier" or what cannot be read here."""
-    return str(_table(path).get("kind"))
+    return str(table_of(path).get("kind"))
 
 
 def read_folder(path: Path) -> ModelFolder:
@@ -127,7 +129,7 @@ def read_classifier(path: Path) -> ClassifierFolder:
 def _checked(
     path: Path, facts_of: Callable[[Mapping[str, Any], Path], F], misfit: Callable[[Interface, F], str | None]
 ) -> tuple[F, str, dict[str, str]]:
-    table = _table(path)
+    table = table_of(path)
     files, said = table.pop("files", None), table.pop("digest", None)
     if table.pop("format", None) != FORMAT:
         _refuse(path / MODEL_JSON, f"its format is not {FORMAT}", "It was written for another version of pbsbatch")
@@ -189,10 +191,10 @@ def _written(
     return replace(made, path=path)
 
 
-def _table(path: Path) -> dict[str, Any]:
+def table_of(path: Path) -> dict[str, Any]:
     """Return what model.json holds."""
     try:
-        table = json.loads(_bytes_of(path, MODEL_JSON), parse_constant=_no_constant)
+        table = json.loads(bytes_of(path, MODEL_JSON), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"not valid JSON: {error}", path=path / MODEL_JSON, cure=AGAIN) from error
     if not isinstance(table, dict):
@@ -200,7 +202,7 @@ def _table(path: Path) -> dict[str, Any]:
     return table
 
 
-def _bytes_of(path: Path, name: str) -> bytes:
+def bytes_of(path: Path, name: str) -> bytes:
     """Read a file of the folder; not through a link that leads out of it, and not more than it may hold."""
     file, most = path / name, MOST_BYTES[name]
     try:

@@ -50,12 +50,17 @@ def load(name_or_path: str) -> Model:
     path = SHIPPED / name_or_path if name_or_path in built_in() else Path(name_or_path)
     if (path / "model.json").exists():
         from pbsbatch.models.dense import DenseModel
-        from pbsbatch.models.folder import read_folder
+        from pbsbatch.models.folder import kind_of, read_folder
+        from pbsbatch.models.foreign import ForeignModel, read_foreign
+        from pbsbatch.models.foreign_facts import FOREIGN
 
+        if kind_of(path) == FOREIGN:
+            return ForeignModel(read_foreign(path.resolve()))
         return DenseModel(read_folder(path.resolve()))
     cure = f"Models that exist: {', '.join(built_in())}; or give a folder with a model.json"
     if path.exists():
-        raise ModelError("this file or folder holds no model that can be read", path=name_or_path, cure=cure)
+        said = "this file or folder holds no model that can be read: there is no model.json in it"
+        raise ModelError(said, path=name_or_path, cure=cure)
     raise ModelError(f"there is no model {name_or_path!r}", cure=cure)
 
 
