@@ -41,11 +41,12 @@ from pbsbatch.detections import Detections
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model, Raw
 from pbsbatch.pipeline import Job, process
-from pbsbatch.pipeline.tile import look_at
+from pbsbatch.pipeline.tile import look_at, refine, with_crops
 from pbsbatch.plan import PREVIEW_PX
 from pbsbatch.run.events import Event, RunFinished, RunStarted
 from pbsbatch.run.execute import execute
 from pbsbatch.run.prepare import Prepared, Workbench, prepare_slide, store_of
+from pbsbatch.run.second_look import second_look
 from pbsbatch.slides.base import Slide, SlideRef
 from pbsbatch.store import Preview, TileRows
 from pbsbatch_kernels.warm import warm_up
@@ -85,7 +86,8 @@ def measure(asked: argparse.Namespace, work: Path, out: Path) -> dict[str, Any]:
     warm_up()
     model = models.load(asked.model)
     engine = engines.load(model)
-    bench = Workbench(Config(output=out / "alone"), model, engine, nullcontext)
+    config = Config(output=out / "alone", model=asked.model)
+    bench = Workbench(config, model, engine, second_look(config, model, ""), nullcontext)
     alone = stages_alone(bench, slide)
     limit = sum(alone.values()) / cores()
     on_slide = run(slide, out / "slide", asked.model)
@@ -149,7 +151,7 @@ def reference_of(folder: Path) -> SlideRef:
 
 def stages_alone(bench: Workbench, folder: Path) -> dict[str, float]:
     """Return the core-seconds of each stage: all cores do one stage on a few tiles, then the next."""
-    spent = dict.fromkeys(("prepare", "read", "infer", "decode", "write", "settle"), 0.0)
+    spent = dict.fromkeys(("prepare", "read", "infer", "decode", "refine", "write", "settle"), 0.0)
     with burned(spent, "prepare"):
         prepared, slide = prepare_slide(bench, reference_of(folder))
     plan, store = prepared.plan, store_of(bench, prepared)
@@ -165,13 +167,15 @@ def stages_alone(bench: Workbench, folder: Path) -> dict[str, float]:
                 with burned(spent, "infer"):
                     raws = each(pool, lambda p: bench.engine(p[None]), pixels)
                 with burned(spent, "decode"):
-                    seen += each(
-                        pool,
-                        lambda one: look_at(
-                            bench.model.decode(one[1], 0, prepared.calibration), red, one[0], plan, one[2], 0.0
-                        ),
-                        list(zip(tiles, raws, pixels, strict=True)),
-                    )
+                    founds = each(pool, lambda raw: bench.model.decode(raw, 0, prepared.calibration), raws)
+                    looks = list(zip(founds, tiles, pixels, strict=True))
+                    group = each(pool, lambda one: look_at(one[0], red, one[1], plan, one[2], 0.0), looks)
+                    if bench.second is not None:
+                        pairs = zip(group, pixels, strict=True)
+                        group = [with_crops(one, bench.second, plan, own) for one, own in pairs]
+                    seen += group
+            with burned(spent, "refine"):
+                seen = seen if bench.second is None else refine(seen, bench.second)
             with burned(spent, "write"):
                 cells = Detections.concat([one.cells for one in seen])
                 store.append(strip, cells, TileRows.concat([one.row for one in seen]))
@@ -217,8 +221,7 @@ class FreeEngine:
 
 def free_engine_seconds(bench: Workbench, folder: Path) -> float:
     """Return how long the stream takes on a slide, from its first read to its last strip, with a free engine."""
-    free = Workbench(bench.config, bench.model, bench.engine, nullcontext)
-    prepared, slide = prepare_slide(free, reference_of(folder))
+    prepared, slide = prepare_slide(bench, reference_of(folder))
     engine = FreeEngine(bench.engine, prepared.plan.tile_shape)
     seconds = streamed(prepared, slide, bench.model, engine)
     slide.close()

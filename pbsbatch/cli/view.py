@@ -186,6 +186,8 @@ def _closing_lines(finished: RunFinished, config: Config) -> list[str]:
     count = [r.status for r in finished.results].count
     parts = [f"{count('ok')} done"] + [f"{count(s)} {s}" for s in ("failed", "pending") if count(s)]
     bound = f" · bound by {finished.bound_by}" if finished.bound_by != "nothing" else ""
+    if finished.core_share is not None:
+        bound += f" · {100 * finished.core_share:.0f} % of what was computed was not overlap"
     lines = ["", f"[bold]{', '.join(parts)}[/] in {duration(finished.seconds)}{bound}"]
     failed_tiles = sum(len(r.failed_tiles) for r in finished.results)
     if failed_tiles:

@@ -49,6 +49,7 @@ class SlideResult:
     failed_tiles: tuple[tuple[int, str], ...] = ()
     seconds: float | None = None
     computed_mpix: float | None = None
+    core_share: float | None = None  # of what was computed; the rest is halo
     store: Path | None = None
     resumed: bool = False  # committed by an earlier run
     changed: str | None = None  # why what an earlier run committed was made again
@@ -165,6 +166,13 @@ class RunFinished:
     interrupted: bool  # stopped by a person or the system, not by a deadline or a full disk
     stages: Mapping[str, float]
     bound_by: str
+
+    @property
+    def core_share(self) -> float | None:
+        """Return which share of the computed pixels the slides' cores were; None where nothing was computed."""
+        done = [(r.computed_mpix, r.core_share) for r in self.results if r.computed_mpix and r.core_share is not None]
+        mpix = sum(computed for computed, _ in done)
+        return sum(computed * share for computed, share in done) / mpix if mpix else None
 
 
 Event = (

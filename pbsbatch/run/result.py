@@ -36,7 +36,8 @@ def slide_result(
         roi_px=info.area_ok_px + info.area_failed_px, analysed_px=info.area_ok_px, counts=info.counts,
         measures=Measures.from_json(info.measures),
         failed_tiles=_failed_tiles(stored, failed or {}), seconds=seconds,
-        computed_mpix=about["plan"]["tiles"] * height * width / 1e6, store=info.path,
+        computed_mpix=about["plan"]["tiles"] * height * width / 1e6,
+        core_share=about["plan"]["core_share"], store=info.path,
         resumed=resumed,
     )  # fmt: skip
 

@@ -67,6 +67,7 @@ def _facts(
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "stopped": finished.stopped, "seconds": round(finished.seconds, 3), "bound_by": finished.bound_by,
         "stage_busy_seconds": dict(finished.stages),
+        "core_share": None if finished.core_share is None else round(finished.core_share, 4),
         "slides": {name: count(name) for name in ("ok", "failed", "pending")} | {"skipped": len(skipped)},
         "skipped": skipped,
         "config": _settings(config),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pbsbatch.cli.view import View, exit_code, progress_line
+from pbsbatch.cli.view import View, _closing_lines, exit_code, progress_line
 from pbsbatch.config import Config
 from pbsbatch.run.events import RunFinished, RunProgress, RunStarted, SlideResult, SlidesChanged, WorkerDied
 
@@ -60,3 +60,17 @@ def test_without_a_terminal_a_line_a_minute_tells_how_it_goes(
     assert text.count("50 % · 1/3 slides") == (0 if quiet else 2)
     assert ("2 slides to do again: the model changed" in text) is not quiet
     assert ("a worker died, what it held runs again: segmentation fault" in text) is not quiet
+
+
+def test_the_end_says_what_bound_the_run_and_how_much_was_overlap() -> None:
+    done = finished("ok", "ok", "failed")
+    shares = [(300.0, 0.8), (100.0, 0.9), (None, None)]
+    results = tuple(
+        replace(result, computed_mpix=mpix, core_share=share)
+        for result, (mpix, share) in zip(done.results, shares, strict=True)
+    )
+    end = replace(done, results=results, bound_by="infer")
+    assert end.core_share == pytest.approx(0.825)
+    assert done.core_share is None
+    text = " ".join(_closing_lines(end, Config()))
+    assert "bound by infer · 82 % of what was computed was not overlap" in text
