@@ -8,7 +8,8 @@ graphs, contexts, the engine, the runtime.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,6 @@ class Lane:
     _scratch: Block | None
     _context: Any
     _run: Callable[[], None]
-    busy: bool = field(default=False)
 
     @classmethod
     def of(cls, loaded: Loaded, card: Card, profile: int, shape: tuple[int, int, int, int]) -> Lane:
@@ -76,6 +76,14 @@ class Lane:
         stream = card.stream()
         if stream.handle == 0:
             raise EngineError("TensorRT is never run on the default stream")
+        try:
+            return cls._on(stream, loaded, card, profile, shape)
+        except (EngineError, RuntimeError):
+            _settle(stream)
+            raise
+
+    @classmethod
+    def _on(cls, stream: Stream, loaded: Loaded, card: Card, profile: int, shape: tuple[int, int, int, int]) -> Lane:
         context, scratch = _context(loaded, card, profile, shape, stream)
         host = card.page(shape, np.uint8)
         feed = _bound(loaded, context, card, INPUT, host)
@@ -98,7 +106,6 @@ class Lane:
     def send(self, pixels: NDArray[np.uint8]) -> None:
         """Start a batch; slots behind its end keep whatever stood there, and nobody reads them."""
         self.host.array[: len(pixels)] = pixels
-        self.busy = True
         self.stream.upload(self.host, self._input)
         self._run()
         for name, page in self.results.items():
@@ -107,15 +114,21 @@ class Lane:
     def take(self, out: Mapping[str, NDArray[np.float32]], start: int) -> None:
         """Wait for the batch and copy its slots to their places."""
         self.stream.wait()
-        self.busy = False
         for name, whole in out.items():
             room = whole[start : start + len(self.host.array)]
             room[:] = self.results[name].array[: len(room)]
 
     def close(self) -> None:
-        """Let go of the graph, then of the context."""
+        """Let go of the graph, then of the context; no sooner than the GPU has let go of the buffers."""
+        _settle(self.stream)
         self._run = _nothing
         self._context = None
+
+
+def _settle(stream: Stream) -> None:
+    """Wait until nothing is in flight: memory that is given back is another's at once. What went wrong is known."""
+    with suppress(EngineError, RuntimeError):
+        stream.wait()
 
 
 def _nothing() -> None:

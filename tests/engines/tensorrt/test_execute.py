@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from pbsbatch.engines.base import DenseEngine
+from pbsbatch.engines.tensorrt.engine import TensorRTEngine
 from pbsbatch.engines.tensorrt.execute import load_plan
 from pbsbatch.errors import EngineError
 from pbsbatch.testing.engines import EngineTests, FakeEngine, tiles
-from pbsbatch.testing.tensorrt import PLAN, Faults
-from tests.engines.tensorrt.fakes import fake_engine, fake_place
+from pbsbatch.testing.tensorrt import PLAN, FakeCard, Faults
+from tests.engines.tensorrt.fakes import PROFILES, fake_engine, fake_place
 
 
 class TestOnAFakeGpu(EngineTests):
@@ -77,6 +78,23 @@ def test_a_gpu_that_is_lost_on_the_way_gives_its_buffers_up() -> None:
             engine(pixels)
     faults.active = set()
     assert all(np.array_equal(v, before[k]) for k, v in engine(pixels).items())
+
+
+@pytest.mark.parametrize("at", ["the first batch", "a later batch"])
+def test_no_memory_is_given_back_while_the_gpu_may_write_to_it(at: str) -> None:
+    faults = Faults({"capture"})
+    place = fake_place(faults)
+    loaded = load_plan(place.library, PLAN)
+    assert loaded is not None and isinstance(place.card, FakeCard)
+    engine = TensorRTEngine(loaded, place.card, PROFILES, precision="fp16", device="")
+    if at == "a later batch":
+        engine(tiles(2, (64, 96)))
+    faults.active |= {"execute"}
+    with pytest.raises(EngineError, match="failed on a batch"):
+        engine(tiles(9, (64, 96)))
+    assert place.card.streams and all(stream.waiting == [] for stream in place.card.streams.values())
+    gc.collect()
+    assert faults.destroyed.count("context") == len(place.card.streams)
 
 
 def test_a_graph_that_cannot_be_recorded_is_said_and_costs_no_result() -> None:
