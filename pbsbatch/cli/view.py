@@ -28,6 +28,8 @@ from pbsbatch.run.events import (
     SlidesChanged,
     WorkerDied,
 )
+from pbsbatch.run.judge import Verdict, verdicts
+from pbsbatch.run.tally import seen
 
 __all__ = ["View", "exit_code", "progress_line"]
 
@@ -152,18 +154,21 @@ class View:
 
 
 def _table(results: tuple[SlideResult, ...]) -> Table:
-    """Return the slides as a table: failures first when there are too many to show."""
+    """Return the slides as a table: failures first when there are too many to show, then what needs a look."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     names = list(dict.fromkeys(name for r in results for name in r.counts))
+    judged = verdicts(results)
     for title in ("slide", "status"):
         table.add_column(title, overflow="fold")
     for title in (*names, "mm²", "analysed", "s"):
         table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("quality", overflow="fold")
     shown = results
     if len(results) > ROWS_SHOWN:
-        shown = tuple(sorted(results, key=lambda r: r.status == "ok"))[:ROWS_SHOWN]
+        order = ("", "fail", "review", "pass")
+        shown = tuple(sorted(results, key=lambda r: order.index(judged[r.slide_id].status)))[:ROWS_SHOWN]
     for result in shown:
-        table.add_row(*_cells(result, names))
+        table.add_row(*_cells(result, names), _quality(judged[result.slide_id]))
     if len(shown) < len(results):
         table.add_row(f"... and {len(results) - len(shown)} more in summary.csv")
     return table
@@ -172,7 +177,7 @@ def _table(results: tuple[SlideResult, ...]) -> Table:
 def _cells(result: SlideResult, names: Iterable[str]) -> list[str]:
     colour = {"ok": "green", "failed": "red"}.get(result.status, "yellow")
     status = f"[{colour}]{result.status}[/]" + (" (kept)" if result.resumed else "")
-    counts = [f"{result.counts[n]:,}" if n in result.counts else "" for n in names]
+    counts = [f"{found:,}" if (found := seen(result).get(n)) is not None else "" for n in names]
     area = share = ""
     if result.analysed_px is not None and result.roi_px is not None:
         share = f"{100 * result.analysed_px / result.roi_px:.1f} %" if result.roi_px else "blank"
@@ -180,6 +185,13 @@ def _cells(result: SlideResult, names: Iterable[str]) -> list[str]:
             area = f"{result.analysed_px * (result.mpp / 1000) ** 2:.3g}"
     seconds = "" if result.seconds is None or result.resumed else f"{result.seconds:.1f}"
     return [escape(result.name), status, *counts, area, share, seconds]
+
+
+def _quality(verdict: Verdict) -> str:
+    """Return a verdict in a few words."""
+    colour = {"pass": "green", "fail": "red"}.get(verdict.status, "yellow")
+    why = ", ".join(reason.replace("_", " ") for reason in verdict.reasons)
+    return f"[{colour}]{verdict.status}[/]{': ' if why else ''}{why}" if verdict.status else ""
 
 
 def _closing_lines(finished: RunFinished, config: Config) -> list[str]:

@@ -35,7 +35,7 @@ def sample_rows(results: Sequence[SlideResult], model: str, engine: str) -> list
 def _slide_row(result: SlideResult, verdict: Verdict, output: Path) -> Row:
     row = dict.fromkeys(COLUMNS, "") | {
         "slide": result.name, "sample": result.sample, "status": result.status, "error": result.error or "",
-        "qc_status": verdict.status, "qc_reasons": " ".join(verdict.reasons), "width_px": text(result.width_px),
+        "qc_status": verdict.status, "qc_reasons": ";".join(verdict.reasons), "width_px": text(result.width_px),
         "height_px": text(result.height_px), "mpp": "" if result.mpp_source == "estimated" else text(result.mpp, 6),
         "mpp_source": result.mpp_source or "", "version": __version__,
     }  # fmt: skip
@@ -59,7 +59,7 @@ def _sample_row(name: str, slides: Sequence[SlideResult], judged: Mapping[str, V
     together = pooled(tallies)
     alone = len(slides) == 1 and slides[0].sample == slides[0].slide_id  # nobody put it together
     verdict = verdict_of_sample(together, [judged[r.slide_id] for r in done], alone=alone)
-    row |= {"qc_status": verdict.status, "qc_reasons": " ".join(verdict.reasons)}
+    row |= {"qc_status": verdict.status, "qc_reasons": ";".join(verdict.reasons)}
     return row | measured(together, alone=alone) | _speed(done)
 
 

@@ -16,7 +16,7 @@ from pbsbatch.models.taxonomy import ABNORMAL, IN_DIFFERENTIAL, UNSURE
 from pbsbatch.quality import Measures
 from pbsbatch.run.events import SlideResult
 
-__all__ = ["Cells", "Tally", "is_field", "pooled", "tally_of"]
+__all__ = ["Cells", "Tally", "is_field", "pooled", "seen", "tally_of"]
 
 ERYTHROBLAST, PLATELET = "erythroblast", "platelet"
 RBC, WBC, PLT, NRBC = "RBC", "WBC", "Platelet", "NRBC"
@@ -100,6 +100,15 @@ def tally_of(result: SlideResult) -> Tally | None:
         types=_differential(m), red=(m.red_n, m.red_sum * result.mpp, m.red_sum2 * result.mpp**2) if known else None,
         fields_only=is_field(result),
     )  # fmt: skip
+
+
+def seen(result: SlideResult) -> Mapping[str, int | None]:
+    """Return every cell of a slide by its class, white cells that are none counted where they belong."""
+    tally = tally_of(result)
+    if tally is None:
+        return result.counts
+    cells = {RBC: tally.seen.rbc, WBC: tally.seen.wbc, PLT: tally.seen.platelet, NRBC: tally.seen.nrbc}
+    return {**result.counts, **cells}
 
 
 def is_field(result: SlideResult) -> bool:

@@ -98,7 +98,7 @@ def test_a_field_has_counts_and_no_percentages_unless_it_belongs_to_a_sample() -
     (row,) = sample_rows(fields, "m", "e")
     assert tuple(row) == SAMPLE_COLUMNS
     assert (row["slides"], row["n_rbc"], row["n_wbc_diff"], row["pct_lymphocyte"]) == ("3", "78", "3", "100")
-    assert (row["diff_status"], row["qc_reasons"]) == ("insufficient", "too_few_wbc scale_estimated")
+    assert (row["diff_status"], row["qc_reasons"]) == ("insufficient", "too_few_wbc;scale_estimated")
 
 
 def test_a_sample_pools_cells_not_percentages() -> None:
