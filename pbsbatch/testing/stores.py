@@ -8,10 +8,11 @@ class TestMyStore(StoreTests):
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,6 +212,22 @@ class StoreTests:
         assert len(blocks) < len(given.blocks)
         for name in ("at", "box", "area", "sums"):
             np.testing.assert_array_equal(getattr(stored.blocks, name), getattr(blocks, name))
+
+    def test_what_is_measured_stands_in_the_attributes(self, tmp_path: Path) -> None:
+        smear = draw_smear(13, 500, 700, 400)
+
+        def measure(cells: Iterable[Mapping[str, NDArray[Any]]], tiles: TileRows) -> Mapping[str, Any]:
+            y0 = np.concatenate([chunk["y0"] for chunk in cells])
+            assert (np.diff(y0) >= 0).all()
+            return {"cells": len(y0), "tiles": len(tiles), "blocks": len(tiles.blocks), "nothing": None}
+
+        store = self.begin(tmp_path, smear.header, KEY)
+        for k, strip in enumerate(smear.strips):
+            store.append(k, *strip)
+        store.commit(preview_of(smear.header), measure=measure)
+        info = Store.committed(tmp_path, smear.header.slide_id)
+        assert info is not None
+        assert info.measures == {"cells": len(smear.truth), "tiles": 35, "blocks": 12, "nothing": None}
 
     def test_order_of_strips_does_not_matter(self, tmp_path: Path) -> None:
         smear = draw_smear(3, 900, 1100, 1500)
