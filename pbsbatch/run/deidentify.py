@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -45,16 +46,16 @@ FRAME = re.compile(r'^\s*File "(?:.*[/\\])?([^/\\"]+)", line (\d+), in (\S+)', r
 
 @dataclass(frozen=True, slots=True)
 class Scrubber:
-    """What replaces names in text: those of one slide by its id, those of no single slide by HIDDEN."""
+    """What replaces names in text: those of one slide by its id, those of places by HIDDEN."""
 
-    common: tuple[str, ...]
+    places: tuple[str, ...]
     by_slide: dict[str, tuple[str, ...]]
 
-    def text(self, text: str, slide_id: str | None = None) -> str:
-        """Return text without names; the id stands where its slide's name stood."""
+    def text(self, text: str, slide_id: str | None = None, names: tuple[str, ...] = ()) -> str:
+        """Return text without names, the given ones too; the id stands where its slide's name stood."""
         # marks of one character first: a folder called "slide" must not be found again in an id just put in
-        text = _replaced(_replaced(text, self.by_slide.get(slide_id or "", ()), ITS_ID), self.common, OTHER)
-        text = QUOTED.sub(OTHER, PATH.sub(OTHER, text))
+        text = _replaced(text, (*self.by_slide.get(slide_id or "", ()), *names), ITS_ID)
+        text = QUOTED.sub(OTHER, PATH.sub(OTHER, _replaced(text, self.places, OTHER)))
         return text.replace(ITS_ID, slide_id or HIDDEN).replace(OTHER, HIDDEN)
 
     def listening(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -107,8 +108,8 @@ def deidentified(
     """Return what was found under keyed ids, what scrubs messages, and what the ids stand for."""
     ids = _ids(found, key)
     scrubber = Scrubber(
-        common=_variants([str(out), *_places(found, inputs)]),
-        by_slide={ids[ref.id]: _variants(_names(ref, found.relative[ref.id])) for ref in found.slides},
+        places=(str(out), *_places(found, inputs)),
+        by_slide={ids[ref.id]: _names(ref, found.relative[ref.id]) for ref in found.slides},
     )
     refs, known = [], []
     for ref in found.slides:
@@ -122,7 +123,8 @@ def deidentified(
     for item in found.skipped:
         new = _short("file", key, str(item.path))
         known.append(Known(new, "file", str(item.path), "", str(out)))
-        skipped.append(Skipped(Path(new), scrubber.text(item.reason)))
+        own = (str(item.path), item.path.name, item.path.stem)
+        skipped.append(Skipped(Path(new), scrubber.text(item.reason, names=own)))
     warnings = tuple(scrubber.text(text) for text in found.warnings)
     return Discovery(tuple(refs), tuple(skipped), (), warnings), scrubber, tuple(known)
 
@@ -142,28 +144,26 @@ def _short(what: str, key: Key, text: str) -> str:
     return f"{what}-{key.hashed(what, text)[:16]}"
 
 
-def _names(ref: SlideRef, relative: str) -> list[str]:
+def _names(ref: SlideRef, relative: str) -> tuple[str, ...]:
     """Return what a message may call a slide."""
     paths = [ref.path, ref.path.resolve()] if ref.path.is_symlink() else [ref.path]
     files = [name for path in paths for name in (str(path), path.name, path.stem)]
-    return [*files, relative, ref.name, Path(ref.name).stem, ref.sample, ref.id]
+    return (*files, relative, ref.name, Path(ref.name).stem, ref.sample, ref.id)
 
 
 def _places(found: Discovery, inputs: Iterable[Path]) -> list[str]:
-    """Return the folders between inputs and slides as paths and by name, and the files that were passed over."""
-    places = [path for given in inputs for path in (given, given.resolve())]
-    names = [path.name for path in places]
+    """Return inputs and the folders between them and slides, as paths and by name."""
+    places = {path for given in inputs for path in (given, given.resolve())}
+    names = {path.name for path in places}
     for ref in found.slides:
         folders = Path(found.relative[ref.id]).parts[:-1]
-        names += folders
-        places += list(ref.path.parents)[: len(folders) + 1]
-    for item in (*found.skipped, *found.excluded):
-        places.append(item.path)
-        names += [item.path.name, item.path.stem]
-    return [*map(str, places), *names]
+        names.update(folders)
+        places.update(list(ref.path.parents)[: len(folders) + 1])
+    return sorted({*map(str, places), *names})
 
 
-def _variants(names: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=1024)
+def _variants(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return every way in which libraries write the names, in lower case, the longest first."""
     found = set[str]()
     for name in names:
@@ -176,10 +176,10 @@ def _variants(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(lower, key=lambda text: (-len(text), text)))
 
 
-def _replaced(text: str, names: Iterable[str], by: str) -> str:
+def _replaced(text: str, names: tuple[str, ...], by: str) -> str:
     """Replace names in any case; one of two letters only where it is a word of its own."""
     lower = text.lower()
-    for name in names:
+    for name in _variants(names):
         if name in lower:
             pattern = rf"(?<!\w){re.escape(name)}(?!\w)" if len(name) < 3 else re.escape(name)
             text = re.sub(pattern, lambda _: by, text, flags=re.IGNORECASE)
