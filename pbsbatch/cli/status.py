@@ -120,7 +120,7 @@ def _about(now: Status) -> str:
         case "silent":
             return f": at work, but no word for {ago.removesuffix(' ago')}{owner}"
         case "unknown":
-            return ": no run has told anything here"
+            return ": a run ended here before it told anything · run the same command again"
         case _:
             return owner
 

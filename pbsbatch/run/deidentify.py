@@ -31,10 +31,10 @@ from pbsbatch.run.events import (
     SlidesChanged,
     WorkerDied,
 )
-from pbsbatch.run.keyfile import Key, Known
+from pbsbatch.run.keyfile import Key, Known, record_names
 from pbsbatch.slides.base import SlideRef
 
-__all__ = ["Scrubber", "deidentified", "frames_only"]
+__all__ = ["Open", "Scrubber", "deidentified", "frames_only", "hidden"]
 
 HIDDEN = "[hidden]"
 ITS_ID, OTHER = "\0", "\1"
@@ -95,6 +95,27 @@ class Scrubber:
             changed=None if result.changed is None else self.text(result.changed, result.slide_id),
             failed_tiles=tuple((tile, self.text(text, result.slide_id)) for tile, text in result.failed_tiles),
         )
+
+
+class Open:
+    """What stands in a Scrubber's place where nothing is hidden."""
+
+    def listening(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Return the listener as it is."""
+        return on_event
+
+    def finished(self, finished: RunFinished) -> RunFinished:
+        """Return how a run ended, as it is."""
+        return finished
+
+
+def hidden(found: Discovery, key: Key | None, inputs: Sequence[Path], out: Path) -> tuple[Discovery, Scrubber | Open]:
+    """Return what a run works on and what its events pass through; ids under a key are recorded beside it."""
+    if key is None:
+        return found, Open()
+    found, scrubber, known = deidentified(found, key, inputs, out)
+    record_names(key, known)
+    return found, scrubber
 
 
 def frames_only(details: str) -> str:

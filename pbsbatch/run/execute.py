@@ -23,12 +23,12 @@ from pbsbatch.engines.gpus import find_gpus
 from pbsbatch.models.carry import packed
 from pbsbatch.run import cluster, summary
 from pbsbatch.run.audit import audited
-from pbsbatch.run.deidentify import deidentified
+from pbsbatch.run.deidentify import hidden
 from pbsbatch.run.discovery import Discovery, discover
 from pbsbatch.run.driver import Driver
 from pbsbatch.run.events import Event, RunFinished, RunStarted
 from pbsbatch.run.fence import Fence
-from pbsbatch.run.keyfile import Key, load_key, record_names
+from pbsbatch.run.keyfile import Key, load_key
 from pbsbatch.run.log import logged
 from pbsbatch.run.output import MARKER, check_ours, claim, host_name, is_deidentified, locked, start_over, sweep
 from pbsbatch.run.progress import kept_in_file
@@ -68,13 +68,10 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         sweep(config.output)
         claim(config.output, config.inputs, key)
         removed = start_over(config.output) if config.fresh else []
-        on_event = logged(config.output / "run.log", kept_in_file(config.output / MARKER, on_event, host_name(key)))
-        if key is not None:
-            found, scrubber, known = deidentified(found, key, config.inputs, config.output)
-            record_names(key, known)
-            on_event = scrubber.listening(on_event)
+        found, scrubber = hidden(found, key, config.inputs, config.output)
         audit = stack.enter_context(audited(config.output, with_paths=key is None))
-        on_event = audit.listening(on_event)
+        on_event = logged(config.output / "run.log", kept_in_file(config.output / MARKER, on_event, host_name(key)))
+        on_event = audit.listening(scrubber.listening(on_event))
         notes = [*engine.notes, *found.warnings]
         if removed:
             notes.append(f"--fresh removed {len(removed)} results of earlier runs")
@@ -102,9 +99,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
             )  # fmt: skip
             with _stop_signals(driver.stop_requests):
                 driver.drive()
-        finished = driver.finish(time.perf_counter() - start)
-        if key is not None:
-            finished = scrubber.finished(finished)
+        finished = scrubber.finished(driver.finish(time.perf_counter() - start))
         sweep(config.output)
         summary.write(config, found, model.spec, engine, finished, identity)
         on_event(finished)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pbsbatch.errors import OutputError
 
-__all__ = ["Fence", "turnstile"]
+__all__ = ["Fence", "is_held", "turnstile"]
 
 _FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, process
 
@@ -49,11 +49,15 @@ class Fence:
             return False
         try:
             lines = os.pread(handle, 400, 0).decode("utf-8", "replace").split("\n")
-            wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            kind = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, wanted))[0]
-            return len(lines) > 1 and lines[1] == self.token and kind == fcntl.F_WRLCK
+            return len(lines) > 1 and lines[1] == self.token and is_held(handle)
         finally:
             os.close(handle)
+
+
+def is_held(handle: int) -> bool:
+    """Say whether another process holds the lock of a file, without taking it: a look keeps no run from starting."""
+    wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    return bool(struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, wanted))[0] == fcntl.F_WRLCK)
 
 
 @contextmanager

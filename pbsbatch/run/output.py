@@ -17,7 +17,7 @@ from typing import Any
 
 from pbsbatch.disk import output_errors, remove_tree, write_atomic
 from pbsbatch.errors import OutputError, OutputLockedError, UsageError
-from pbsbatch.run.fence import turnstile
+from pbsbatch.run.fence import is_held, turnstile
 from pbsbatch.run.keyfile import Key
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "host_name",
     "is_deidentified",
     "locked",
+    "owner_of",
     "start_over",
 ]
 
@@ -142,6 +143,23 @@ def locked(out: Path, key: Key | None = None) -> Iterator[str]:
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {host_name(key)}\n{token}\n".encode(), 0)
         yield token
+    finally:
+        os.close(handle)
+
+
+def owner_of(out: Path) -> str | None:
+    """Return how the live owner of a folder calls itself ("process 7 on host"), None where none is alive.
+
+    The kernel, or an NFS server, says whether the lock is held; a dead owner holds none.
+    """
+    try:
+        handle = os.open(out / MARKER / "lock", os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if not is_held(handle):
+            return None
+        return os.pread(handle, 200, 0).decode("utf-8", "replace").split("\n")[0] or "another process"
     finally:
         os.close(handle)
 

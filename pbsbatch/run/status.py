@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch.errors import UsageError
-from pbsbatch.run.lock import owner_of
-from pbsbatch.run.output import MARKER
+from pbsbatch.run.output import MARKER, owner_of
 from pbsbatch.run.progress import FILE, FORMAT
 
 __all__ = ["SILENT_S", "Status", "judge", "read_status"]

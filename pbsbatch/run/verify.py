@@ -15,8 +15,7 @@ from pbsbatch.disk import file_sha256
 from pbsbatch.errors import UsageError
 from pbsbatch.run import manifest
 from pbsbatch.run.keyfile import default_key_file, read_names
-from pbsbatch.run.lock import owner_of
-from pbsbatch.run.output import MARKER, PAGES, is_deidentified
+from pbsbatch.run.output import MARKER, PAGES, is_deidentified, owner_of
 from pbsbatch.run.slide_digest import digest_slide
 from pbsbatch.store.seal import FOLDER as SEALS
 from pbsbatch.store.seal import files_below, read_seal, seal_path
