@@ -33,7 +33,7 @@ def unpack(files: Mapping[str, bytes], below: Path, digest: str) -> Path:
     folder = below / f"model-{digest[:16]}"
     make_folder(folder)
     for name, data in files.items():
-        if Path(name).name != name or name in (".", ".."):
+        if Path(name).name != name or name in ("", ".", ".."):
             raise ModelError(f"a model's file cannot be called {name!r}")
         write_atomic(folder / name, [data])
     return folder

@@ -46,6 +46,7 @@ SETTINGS = {
         "MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_ARENA_MAX": 1,
     },
     "distributed.comm.timeouts.connect": "30s",
+    "distributed.deploy.lost-worker-timeout": "1 hour",  # a busy machine needs more than Dask's 15 s for a restart
     "distributed.diagnostics.nvml": False,
 }  # fmt: skip
 THREADS = "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS"

@@ -18,8 +18,10 @@ from pbsbatch.testing.oracle import FakeOracleEngine
 __all__ = [
     "MARKS",
     "FaultyEngine",
+    "SlowEngine",
     "load_faulty_engine",
     "load_plain_engine",
+    "load_slow_engine",
 ]
 
 MARKS = {"segfault": 0x070707, "hang": 0x080808, "memory": 0x090909, "raise": 0x0A0A0A, "memory-error": 0x0B0B0B}
@@ -58,6 +60,22 @@ def _eat() -> None:
     while True:
         eaten.append(np.ones(1 << 22, np.uint8))
         time.sleep(0.001)
+
+
+class SlowEngine(FakeOracleEngine):
+    """An oracle that burns half a second of processor time on every tile."""
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
+        """Burn, then be an oracle."""
+        until = time.thread_time() + 0.5 * len(pixels)
+        while time.thread_time() < until:
+            pass
+        return super().__call__(pixels)
+
+
+def load_slow_engine(model: Model, asked: str) -> Engine:
+    """Stand in for engines.load."""
+    return SlowEngine()
 
 
 def load_faulty_engine(model: Model, asked: str) -> Engine:

@@ -22,11 +22,14 @@ ROOT = CHILD.parents[2]
 class Run:
     """One driver process with its workers."""
 
-    def __init__(self, slides: Path, out: Path, **settings: Any) -> None:
+    def __init__(self, slides: Path, out: Path, *, group: str | None = None, **settings: Any) -> None:
         given = {"input": str(slides), "output": str(out), "core": 128, "workers": 2, **settings}
         paths = os.pathsep.join([str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, "-m", "tests.faults.run_child", json.dumps(given)]
+        if group is not None:  # enter a control group first
+            command = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', group, *command]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.run_child", json.dumps(given)], cwd=ROOT, text=True,
+            command, cwd=ROOT, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": paths},
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -85,7 +88,7 @@ def completed(slides: Path, out: Path, **settings: Any) -> tuple[int, dict[str, 
     """Run to the end, waiting for what a killed driver left to let go of the folder."""
     for _ in range(100):
         with running(slides, out, **settings) as run:
-            run.process.wait(timeout=200)
+            run.process.wait(timeout=600)  # the first run on a machine compiles kernels
             if run.process.returncode == 4:
                 time.sleep(0.2)
                 continue
