@@ -20,8 +20,8 @@ from pbsbatch.train.samples import CLASSES
 
 __all__ = ["ClassReport", "Report", "fates", "judge"]
 
-SLACK = 0.001
-"""Of F1: cuts that are no worse than that are as good as the best."""
+SLACK = 0.005
+"""Of F1: cuts that are no worse than that are as good as the best, and among them counts decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,17 @@ def judge(fields: Sequence[Loaded], found: Sequence[Cells]) -> Report:
 
 
 def _threshold(seen: Verdicts, kind: int) -> float:
-    """Return the middle of the cuts at which F1 is as good as the best, but for SLACK; NaN if nothing right was found.
+    """Return the cut at which as many cells are found as there are, of those whose F1 is as good as the best.
 
-    The best cut itself is a chance of these fields: on the flat top of the curve the middle is the safest.
+    Where several are, the middle of them; NaN if nothing right was found. The best F1 itself is a chance of these
+    fields, while a count that leans to one side leans on every slide.
     """
     cuts = np.unique(seen.scores[seen.hits[seen.found_classes[seen.hits[:, 0]] == kind, 0]])
     if not len(cuts):
         return math.nan
-    f1 = seen.at(cuts).f1[kind]
-    good = cuts[f1 >= f1.max() - SLACK]
+    at = seen.at(cuts)
+    lean = np.where(at.f1[kind] >= at.f1[kind].max() - SLACK, np.abs(at.fp[kind] - at.fn[kind]), np.inf)
+    good = cuts[lean == lean.min()]
     return float((good[0] + good[-1]) / 2)
 
 
