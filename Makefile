@@ -36,8 +36,9 @@ data:  # before anything large is installed
 	@test -d "$(DATA)/txl" || { echo "no data sets in $(DATA): give their folder with DATA=DIR; it must hold txl/" >&2; exit 2; }
 
 models: data $(STAMP_TRAIN)
-	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)" \
-		$(if $(wildcard $(OUTPUT)/checkpoint.safetensors),--resume)
+	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)/first" --resume
+	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)" --resume \
+		--weights "$(OUTPUT)/first/model"
 
 demo: $(STAMP)
 	@$(VENV)/bin/python -m benchmarks.demo $(if $(INPUT),--input "$(INPUT)")

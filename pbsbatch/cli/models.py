@@ -43,7 +43,10 @@ def detector(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints, metrics and the model.")],
     *,
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings. [default: the shipped detector's]")
+        Path | None,
+        typer.Option(
+            help="A TOML file of settings. [default: the shipped detector's; with --weights, its second part's]"
+        ),
     ] = None,
     data_format: Annotated[
         str | None,

@@ -163,7 +163,7 @@ def _settings(wish: Wish) -> Settings:
         name = wish.data.resolve().name
         sets = {s: {"path": ".", "format": wish.format, "split": s, "name": name} for s in ("train", "val")}
         over |= {"data": [sets["train"]], "validation": [sets["val"]]}
-    with _config(wish, "detector.toml") as path:
+    with _config(wish, "detector.toml" if wish.weights is None else "tune.toml") as path:
         return read_settings(path, over)
 
 

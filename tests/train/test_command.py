@@ -84,6 +84,7 @@ def test_an_interrupted_training_goes_on_and_ends_in_a_model(root: Path, tmp_pat
         (["--format", "folder"], "--format must be one of voc, yolo, coco"),
         (["--device", "tpu"], "--device must be one of auto, cpu, cuda"),
         (["--config", "none.toml"], "none.toml: cannot read the settings"),
+        (["--weights", "none"], "none: no weights that can be read"),
         (["--format", "yolo"], "classes.txt: cannot be read"),  # the root holds the set, and is none
     ],
 )
