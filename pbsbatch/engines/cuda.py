@@ -6,6 +6,7 @@ kind: a buffer is written again only when the copy out of it is known to be done
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,8 @@ class CudaRunner:
         try:
             return self._run(pixels)
         except RuntimeError:
+            with suppress(RuntimeError):  # memory that is given back is another's at once
+                torch.cuda.synchronize(self.device)
             self._lanes.clear()
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from pbsbatch.engines import openvino, processor
 from pbsbatch.engines.base import own_threads
 from pbsbatch.engines.gpus import Gpu, Gpus
 from pbsbatch.engines.openvino import MOST_SHAPES, OpenVINOEngine, best_precision
-from pbsbatch.engines.processor import has_bf16, has_int8
 from pbsbatch.engines.torch import TorchEngine
 from pbsbatch.errors import EngineError, ModelError
 from pbsbatch.models.dense import DenseModel
@@ -326,13 +326,20 @@ def test_tensorrt_by_name_without_a_gpu_is_an_error_with_the_cure(folder: ModelF
         engines.load(DenseModel(folder), "tensorrt")
 
 
-def test_a_run_on_the_cpu_loads_no_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("absent", [(), ("torch", "safetensors", "onnx")])
+def test_a_run_on_the_cpu_needs_no_torch_and_loads_none(absent: tuple[str, ...], tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom pbsbatch import engines, models\nengine = engines.load(models.load('smear'))\n"
-        "print(engine.name, 'torch' in sys.modules)"
+        f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
+        "from pbsbatch import engines, models\nengine = engines.load(models.load('smear'))\n"
+        "print(engine.name, engine.precision, bool(sys.modules.get('torch')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True,
         env={**os.environ, "PBSBATCH_CACHE": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
-    assert done.stdout.split() == ["openvino", "False"] or not (has_bf16() or has_int8())
+    name, precision, torch_is_there = done.stdout.split()
+    (stamp,) = (tmp_path / "gates").iterdir()
+    told = json.loads(stamp.read_text())
+    assert name == "openvino" and told["facts"]["precision"] == precision
+    if precision != "fp32" or absent:
+        assert torch_is_there == "False" and told["reference"] == "openvino fp32"
