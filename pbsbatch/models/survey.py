@@ -50,8 +50,8 @@ def survey(slide: Slide, scale: float) -> Survey:
     colours = np.zeros((3, 256), np.int64)
     for pixels in _readable(slide, scale, windows):
         joint += histogram(pixels)
-        for channel in range(3):
-            colours[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+        for channel in range(3):  # floats hold whole numbers below 2**24; np.bincount is slower
+            colours[channel] += cv2.calcHist([pixels], [channel], None, [256], [0, 256]).ravel().astype(np.int64)
     background = glass_rgb(joint, colours)
     reach = max(1, math.ceil(HALF_CELL_PX * scale / downsample))
     return Survey(thumbnail, downsample, background, tissue_mask(thumbnail, background, widen=reach), windows, joint)

@@ -73,8 +73,7 @@ def thumbnail(slide: Readable, max_px: int) -> tuple[NDArray[np.uint8], float]:
     full = slide.levels[0]
     scale = max(1.0, max(full.width, full.height) / max(1, max_px))
     w, h = (max(1, round(side / scale)) for side in (full.width, full.height))
-    out = np.empty((h, w, 3), np.uint8)
-    out[:] = UNREADABLE
+    out = np.full((h, w, 3), UNREADABLE[0], np.uint8)
     failed: list[TileError] = []
     if not _salvage(slide, scale, Box(0, 0, w, h), out, failed, SALVAGE):
         raise failed[0]

@@ -32,7 +32,8 @@ def build(
     numbered = write_cells(path / "cells", header, strips, seams)
     write_tiles(path / "tiles", tiles)
     whole = replace(tiles, blocks=tiles.blocks.merged())
-    measures = {} if measure is None else measure(read_cells(path / "cells"), whole)
+    rows = read_cells(path / "cells") if numbered.table is None else iter([dict(numbered.table)])
+    measures = {} if measure is None else measure(rows, whole)
     ngff.write_group(path / "labels", {"ome": {"version": ngff.VERSION, "labels": ["cells"]}})
     write_labels(path / "labels" / "cells", header, strips, numbered.ids, workers)
     ok, areas = tiles.status == TILE_OK, tiles.areas

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ __all__ = ["Numbered", "read_cells", "read_tiles", "write_cells", "write_tiles"]
 
 _CHUNK = 1 << 16  # at most: a small table is one chunk of its own size
 _SHARD = 1 << 22
+HELD_ROWS = 1 << 16
+"""Up to so many cells, what was just written is not read back: on small fields that took longer than all the rest."""
 _BLOCK_COLUMNS = ("column", "row", "x0", "y0", "x1", "y1", "area")
 
 
@@ -28,6 +30,7 @@ class Numbered:
 
     ids: tuple[NDArray[np.int32], ...]
     counts: tuple[int, ...]
+    table: Mapping[str, NDArray[Any]] | None = None  # a small slide's, as read_cells would give it
 
 
 def write_cells(path: Path, header: StoreHeader, strips: Sequence[Strip], seams: Seams) -> Numbered:
@@ -42,8 +45,11 @@ def write_cells(path: Path, header: StoreHeader, strips: Sequence[Strip], seams:
     ids = tuple(np.zeros(s.cells, np.int32) for s in strips)
     counts = np.zeros(len(header.classes), np.int64)
     given = 0
+    held: list[NDArray[Any]] = []
     try:
         for cells in in_order(strips, seams):
+            if total <= HELD_ROWS:
+                held.append(cells)
             numbers = np.arange(given + 1, given + 1 + len(cells), dtype=np.int32)
             given += len(cells)
             for k in np.unique(cells["strip"]):
@@ -57,7 +63,14 @@ def write_cells(path: Path, header: StoreHeader, strips: Sequence[Strip], seams:
     finally:
         for writer in writers.values():
             writer.abandon()
-    return Numbered(ids, tuple(counts.tolist()))
+    return Numbered(ids, tuple(counts.tolist()), _table(held))
+
+
+def _table(held: list[NDArray[Any]]) -> Mapping[str, NDArray[Any]] | None:
+    if not held:
+        return None
+    rows = np.concatenate(held)
+    return {name: np.ascontiguousarray(rows[name]) for name in CELL_COLUMNS if name != "id"}
 
 
 def read_cells(path: Path, rows: int = 1 << 18) -> Iterator[dict[str, NDArray[Any]]]:

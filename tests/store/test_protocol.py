@@ -18,6 +18,7 @@ import pytest
 from pbsbatch.errors import OutputError, StoreError
 from pbsbatch.store import Preview, Store, StoreHeader, TileRows, open_store
 from pbsbatch.store import build as build_module
+from pbsbatch.store import tables as tables_module
 from pbsbatch.testing.stores import KEY, digest, draw_smear, preview_of
 
 SMEAR = draw_smear(41, 700, 600, 300)
@@ -268,3 +269,20 @@ def test_memory_does_not_grow_with_the_slide(tmp_path: Path) -> None:
         run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         peaks.append(int(run.stdout.split()[1]) / 1024)
     assert peaks[1] - peaks[0] < 25, peaks
+
+
+def test_a_small_table_is_measured_as_it_would_be_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[dict[str, np.ndarray]]] = []
+
+    def measure(cells: Iterator[dict[str, np.ndarray]], tiles: TileRows) -> dict[str, float]:
+        seen.append(list(cells))
+        return {}
+
+    filled(tmp_path / "held").commit(preview_of(HEADER), measure=measure)
+    monkeypatch.setattr(tables_module, "HELD_ROWS", 0)
+    filled(tmp_path / "read").commit(preview_of(HEADER), measure=measure)
+    (held,), (read,) = seen
+    assert list(held) == list(read)
+    for name, column in read.items():
+        np.testing.assert_array_equal(held[name], column)
+        assert held[name].dtype == column.dtype
