@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from pbsbatch.config import Config
 from pbsbatch.errors import UsageError
 from pbsbatch.run import cluster
+from pbsbatch.run.digester import Digester
 from pbsbatch.run.events import RunFinished
 from pbsbatch.run.execute import execute
 from pbsbatch.run.manifest import renew_report
-from pbsbatch.run.slide_digest import digest_slide
+from pbsbatch.run.slide_digest import SlideDigest, digest_slide
 from pbsbatch.run.verify import Verdict, verify
 from pbsbatch.testing.oracle import load_fake_engine, load_fake_oracle
 from tests.oracle import draw_cells, write_oracle_slide
@@ -27,6 +29,15 @@ LOADERS = cluster.Loaders(load_fake_oracle, load_fake_engine)
 def run(inputs: Path, out: Path, **more: object) -> RunFinished:
     config = Config(**{"inputs": (inputs,), "output": out, "workers": 1, "core": 256, **more})  # type: ignore[arg-type]
     return execute(config, lambda _: None, loaders=LOADERS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patient() -> Iterator[None]:
+    """Wait for the digests however busy the machine is: what is not known yet is another test's matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LEAST_WAIT", "MOST_WAIT"):
+            patch.setattr(f"pbsbatch.run.audit.{name}", 120.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +148,27 @@ def test_slides_are_compared_only_when_asked_for(made: Path, tmp_path: Path) -> 
     assert verify(tmp_path / "out").right
     verdict = verify(tmp_path / "out", slides=True)
     assert found(verdict) == {"changed": [str(slides / "0.tif")], "missing": [str(slides / "1.tif")]}
+
+
+def test_a_digest_that_is_not_known_yet_is_null_and_the_next_run_finds_it(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Absent(Digester):
+        """A fake that never answers, as on a machine without a moment to spare."""
+
+        def answers(self, seconds: float = 0.0) -> list[tuple[str, SlideDigest | str | None]]:
+            return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pbsbatch.run.audit.Digester", Absent)
+        run(made / "in", tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert {one["sha256"] for one in facts["slides"].values()} == {None}
+    verdict = verify(tmp_path / "out", slides=True)
+    assert verdict.right
+    assert len(verdict.unknown) == 3
+    run(made / "in", tmp_path / "out")
+    assert verify(tmp_path / "out", slides=True).unknown == []
 
 
 def test_a_resumed_run_leaves_the_same_stores_and_digests(made: Path, tmp_path: Path) -> None:
