@@ -123,7 +123,7 @@ def _first_that_runs(wish: _Wish) -> Engine:
             passed_over.append(f"{name}: {error}")
             continue
         on_cpu = engine.device == "cpu" and wish.gpus.why
-        why = wish.gpus.why if on_cpu else f"the fastest that runs on {engine.device}"
+        why = f"no GPU, {wish.gpus.why}" if on_cpu else f"the fastest that runs on {engine.device}"
         engine.notes.append(f"runs on {engine.name} {engine.precision}: {why}")
         engine.notes.extend(f"not on {reason}" for reason in passed_over)
         return engine

@@ -31,7 +31,7 @@ loading = sys.modules["pbsbatch.engines.load"]  # engines.load is the function
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make these tests the same on every machine."""
-    monkeypatch.setattr(loading, "find_gpus", lambda: Gpus(why="no GPU in this test"))
+    monkeypatch.setattr(loading, "find_gpus", lambda: Gpus(why="none in this test"))
 
 
 def test_auto_is_openvino_at_the_best_precision_of_folder_and_processor(
@@ -220,7 +220,7 @@ def test_what_auto_took_can_be_asked_for_by_name(folder: ModelFolder) -> None:
     first = engines.load(model)
     again = engines.load(model, f"{first.name}:{first.precision}")
     assert exact(first) == exact(again)
-    assert first.notes == [f"runs on {first.name} {first.precision}: no GPU in this test"] and again.notes == []
+    assert first.notes == [f"runs on {first.name} {first.precision}: no GPU, none in this test"] and again.notes == []
 
 
 class OnACard:

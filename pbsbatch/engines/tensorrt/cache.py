@@ -98,11 +98,13 @@ class PlanCache:
             shutil.rmtree(old, ignore_errors=True)
 
     def open(
-        self, facts: Mapping[str, Any], make: Callable[[], bytes], take: Callable[[bytes], T | None]
-    ) -> tuple[Kept, T, bool]:
+        self, facts: Mapping[str, Any], make: Callable[[], bytes], take: Callable[[bytes], T | None],
+        why: Callable[[], str] = lambda: "no reason was given",
+    ) -> tuple[Kept, T, bool]:  # fmt: skip
         """Return a plan, what the library made of it, and whether it was built now. One process builds at a time.
 
-        take returns None for a plan that the library does not take back: it is put aside and built anew, once.
+        take returns None for a plan that the library does not take back: it is put aside and built anew, once; `why`
+        tells the library's reason.
         """
         key = key_of(facts)
         with locked(self.root / f"{key}.lock"):
@@ -116,7 +118,7 @@ class PlanCache:
             taken = take(kept.plan)
             if taken is None:
                 self.put_aside(key)
-                raise EngineError("a plan that was just built cannot be loaded", path=self.root / key)
+                raise EngineError(f"a plan that was just built cannot be loaded: {why()}", path=self.root / key)
             return kept, taken, True
 
     def times(self, facts: Mapping[str, Any]) -> bytes:

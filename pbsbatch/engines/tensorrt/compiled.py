@@ -124,7 +124,10 @@ def compile_here(
         return made.plan
 
     kept, loaded, built = cache.open(
-        {**facts, "profiles": [asdict(p) for p in profiles]}, make, lambda plan: load_plan(library, plan)
+        {**facts, "profiles": [asdict(p) for p in profiles]},
+        make,
+        lambda plan: load_plan(library, plan),
+        library.told,
     )
     engine = _engine(loaded, place, kept)
     try:

@@ -71,8 +71,8 @@ def test_a_plan_that_is_not_taken_back_is_built_anew_once(tmp_path: Path) -> Non
     cache.put(FACTS, b"old")
     kept, _, built = cache.open(FACTS, make, lambda plan: None if plan == b"old" else plan)
     assert built and kept.plan == b"new"
-    with pytest.raises(EngineError, match="just built cannot be loaded"):
-        cache.open({**FACTS, "graph": "b"}, make, lambda _: None)
+    with pytest.raises(EngineError, match="just built cannot be loaded: an old GPU"):
+        cache.open({**FACTS, "graph": "b"}, make, lambda _: None, lambda: "an old GPU")
     assert make.made == 2 and cache.find({"graph": "b"}) == []
     for _ in range(KEPT_ASIDE + 2):
         cache.put_aside(cache.put(FACTS, b"x").key)

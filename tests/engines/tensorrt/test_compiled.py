@@ -111,6 +111,8 @@ def test_a_plan_that_is_not_taken_back_is_put_aside_and_compiled_anew(folder: Mo
     faults.active = {"deserialize"}
     with pytest.raises(EngineError, match=r"does not take its plan back: a fake error.*models compile"):
         open_compiled(folder, "fp16", place, cache)
+    with pytest.raises(EngineError, match="just built cannot be loaded: a fake error"):
+        compile_here(folder, "fp16", place=place, cache=cache, check=passes)
     faults.active = set()
     assert compile_here(folder, "fp16", place=place, cache=cache, check=passes).built
 
