@@ -1,7 +1,7 @@
 """The stream of one worker: readers, lanes and a writer, until the jobs are done.
 
-Measured on two cores: lanes that carry a batch from the engine to cells beat a thread per stage, because a tile's raw
-output is decoded while it is in the cache and no core waits for another at the end of a batch.
+A lane carries a batch from the engine to cells, instead of a thread for each of these stages: every core has work as
+long as there are pixels, whichever stage is the slow one, and a lane waits for nobody but the reader.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ __all__ = ["Numbered", "read_cells", "read_tiles", "write_cells", "write_tiles"]
 _CHUNK = 1 << 16  # at most: a small table is one chunk of its own size
 _SHARD = 1 << 22
 HELD_ROWS = 1 << 16
-"""Up to so many cells, what was just written is not read back: on small fields that took longer than all the rest."""
+"""Up to so many cells, what was just written is not read back: that was a fifth of the work of settling a field."""
 _BLOCK_COLUMNS = ("column", "row", "x0", "y0", "x1", "y1", "area")
 
 
