@@ -41,7 +41,7 @@ NEAR = math.log(1.6)
 LEAST_COVER = 0.01
 MIN_CELLS = 2
 MIN_MIXED, MIXED_SHARE = 4, 0.08
-"""An image mixes magnifications if so many red cells, with such a share of their area, are at home at another rung."""
+"""An image mixes magnifications if so many red cells, such a share of all or of their area, are at home elsewhere."""
 MOST_ROWS, FURTHEST = 4, 3
 """Windows that an image may fill along one side at any rung, and rungs from its own that are tried."""
 FULL_CELLS = 12
@@ -113,8 +113,8 @@ def _others(
     out = {}
     for k, rung in enumerate(rungs):
         own = counted & (look == k)
-        share = (sizes[own] ** 2).sum() / max(1e-6, (sizes[counted] ** 2).sum())
-        if rung and own.sum() >= MIN_MIXED and share >= MIXED_SHARE:
+        shares = [(sizes[own] ** power).sum() / max(1e-6, (sizes[counted] ** power).sum()) for power in (0, 2)]
+        if rung and own.sum() >= MIN_MIXED and max(shares) >= MIXED_SHARE:
             out[rung] = float(np.median(sizes[own]) / diameter)
     return out
 
