@@ -40,6 +40,8 @@ FLAT: Final = 0.65
 feathered end, 0.7 to 0.9 in the thick part."""
 SPARSE: Final = 0.5
 """Feathered, or half beside the smear, where red cells are less than this share of the slide's monolayer."""
+COMPANY: Final = 0.5
+"""A block of the monolayer has at least this many of its kind around it for each of other zones."""
 
 # Counting (quality/frame.py, quality/counting.py).
 FRAME_NEAR_UM: Final = 2.0

@@ -58,22 +58,37 @@ def zones_of(blocks: BlockRows) -> NDArray[np.uint8]:
         zone[_crowded(r)] = THICK
         zone[r.edge_px > rules.EDGE_PX] = BLURRED
         zone[~(r.filled >= rules.LEAST_FILLED)] = EMPTY
-        flat = (zone == MONOLAYER) & (_lacks_pallor(r, zone) | _is_sparse(r, zone))
-    zone[flat | ((zone == MONOLAYER) & _at_border(blocks, zone))] = FEATHER
+        mono = zone == MONOLAYER
+        flat = mono & (_lacks_pallor(r, mono) | _is_sparse(r, mono))
+        # cells stuck together where there are fewer than in the monolayer: no thick part, but its other end
+        zone[flat | ((zone == THICK) & (r.filled < _usual(r, mono)))] = FEATHER
+    beside = _beside(blocks, zone)
+    zone[(zone == MONOLAYER) & (beside[:, ::2] == EMPTY).any(axis=1)] = FEATHER  # part of it may be bare glass
     zone[blocks["failed"] > 0] = UNSEEN
-    return zone
+    return _without_strays(blocks, zone)
 
 
-def _at_border(blocks: BlockRows, zone: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Say which blocks lie beside an empty one, or one that was not looked at: part of them may be bare glass."""
+def _without_strays(blocks: BlockRows, zone: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return zones in which a monolayer's block in the midst of another zone belongs to that zone: it was chance."""
+    beside = _beside(blocks, zone)
+    votes = np.stack([(beside == k).sum(axis=1) for k in (THICK, FEATHER, BLURRED)])
+    stray = (zone == MONOLAYER) & ((beside == MONOLAYER).sum(axis=1) < rules.COMPANY * votes.sum(axis=0))
+    return np.where(stray, np.array([THICK, FEATHER, BLURRED], np.uint8)[votes.argmax(axis=0)], zone)
+
+
+def _beside(blocks: BlockRows, zone: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the zones (N, 8) of the blocks around each one, those with a common side at even places.
+
+    What was not to be looked at is empty; beyond the outermost blocks is nothing that could be known, len(ZONES).
+    """
     if not len(blocks):
-        return np.zeros(0, np.bool_)
+        return np.zeros((0, 8), np.uint8)
     col, row = (blocks.at - blocks.at.min(axis=0)).T + 1
-    empty = np.ones((int(row.max()) + 2, int(col.max()) + 2), np.bool_)
-    empty[row, col] = zone == EMPTY
-    empty[[0, -1]] = empty[:, [0, -1]] = False  # beyond the blocks is nothing that could be known
-    beside: NDArray[np.bool_] = empty[row - 1, col] | empty[row + 1, col] | empty[row, col - 1] | empty[row, col + 1]
-    return beside
+    grid = np.full((int(row.max()) + 2, int(col.max()) + 2), EMPTY, np.uint8)
+    grid[[0, -1]] = grid[:, [0, -1]] = len(ZONES)
+    grid[row, col] = zone
+    around = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+    return np.stack([grid[row + i, col + k] for i, k in around], axis=1)
 
 
 def _crowded(r: Readings) -> NDArray[np.bool_]:
@@ -86,24 +101,24 @@ def _crowded(r: Readings) -> NDArray[np.bool_]:
     return crowded & (r.judged >= rules.LEAST_JUDGED)
 
 
-def _lacks_pallor(r: Readings, zone: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _lacks_pallor(r: Readings, mono: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Say where cells are flat for this slide: another patient's may have less pallor everywhere."""
-    known = (zone == MONOLAYER) & np.isfinite(r.pallor)
-    if not known.any():
-        return np.zeros(len(zone), np.bool_)
-    usual = float(np.quantile(r.pallor[known], 0.75))
+    known = mono & np.isfinite(r.pallor)
+    usual = float(np.quantile(r.pallor[known], 0.75)) if known.any() else 0.0
     lacks: NDArray[np.bool_] = (r.pallor < rules.FLAT * usual) & (usual > rules.PALE)
     return lacks
 
 
-def _is_sparse(r: Readings, zone: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _is_sparse(r: Readings, mono: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Say where cells are few for this slide, beyond the chance of counting: the end of the smear, and its border."""
-    known = zone == MONOLAYER
-    if not known.any():
-        return np.zeros(len(zone), np.bool_)
-    limit = rules.SPARSE * np.median(r.filled[known])
-    sparse: NDArray[np.bool_] = r.filled * (1 + 1 / np.sqrt(np.maximum(r.red, 1))) < limit
+    most = r.filled * (1 + 1 / np.sqrt(np.maximum(r.red, 1)))
+    sparse: NDArray[np.bool_] = most < rules.SPARSE * _usual(r, mono)
     return sparse
+
+
+def _usual(r: Readings, mono: NDArray[np.bool_]) -> float:
+    """Return how much of the monolayer its red cells fill; 0 where there is none."""
+    return float(np.median(r.filled[mono])) if mono.any() else 0.0
 
 
 def _around(blocks: BlockRows) -> NDArray[np.float64]:
