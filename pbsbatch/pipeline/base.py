@@ -16,7 +16,7 @@ from pbsbatch.plan import Plan
 from pbsbatch.slides.base import Slide
 from pbsbatch.store import TileRows
 
-__all__ = ["Failed", "Job", "Refiner", "Sink", "StripDone", "Timings", "bound_by"]
+__all__ = ["OF_LANES", "Failed", "Job", "Refiner", "Sink", "StripDone", "Timings", "bound_by"]
 
 
 class Sink(Protocol):
@@ -53,12 +53,13 @@ class Job:
     sink: Sink
 
 
+OF_LANES = ("carried", "starved")
+"""No stage's work, but how long lanes had a batch and how long they waited for one, by the clock on the wall."""
+
+
 @dataclass(slots=True)
 class Timings:
-    """Busy seconds per stage: processor time, so that neither waiting nor other processes count.
-
-    `starved` is no work: it is how long lanes waited for pixels.
-    """
+    """Busy seconds per stage: processor time, so that neither waiting nor other processes count."""
 
     prepare: float = 0.0
     read: float = 0.0
@@ -67,18 +68,21 @@ class Timings:
     refine: float = 0.0
     write: float = 0.0
     settle: float = 0.0
+    carried: float = 0.0
     starved: float = 0.0
 
     def busy(self) -> dict[str, float]:
         """Return the seconds of work by stage."""
-        return {name: seconds for name, seconds in asdict(self).items() if name != "starved"}
+        return {name: seconds for name, seconds in asdict(self).items() if name not in OF_LANES}
 
 
 def bound_by(timings: Timings) -> str:
-    """Say which stage a run waited for: reading where lanes starved longer than any stage worked, else the busiest."""
+    """Say which stage a run waited for: reading where lanes waited for pixels longer than they had some, else the
+    busiest.
+    """
     busy = timings.busy()
     busiest = max(busy, key=lambda name: busy[name])
-    if timings.starved > busy[busiest]:
+    if timings.starved > timings.carried:
         return "read"
     return busiest if busy[busiest] else "nothing"
 

@@ -11,7 +11,7 @@ import threading
 import time
 from types import TracebackType
 
-from pbsbatch.pipeline.base import Timings
+from pbsbatch.pipeline.base import OF_LANES, Timings
 
 __all__ = ["Clock"]
 
@@ -52,7 +52,7 @@ class Clock:
 class _Stage:
     def __init__(self, clock: Clock, name: str) -> None:
         self.clock, self.name = clock, name
-        self.now = time.perf_counter if name == "starved" or (clock.device and name == "infer") else time.thread_time
+        self.now = time.perf_counter if name in OF_LANES or (clock.device and name == "infer") else time.thread_time
 
     def __enter__(self) -> None:
         self.start = self.now()

@@ -72,13 +72,14 @@ class _Stream:
     def _carry(self) -> None:
         """Carry batches from the ring to finished strips."""
         ready = iter(self.ring.ready)
-        while True:
+        batch = next(ready, None)  # until the first is there, the bundle is being prepared
+        while batch is not None:
+            with self.clock.stage("carried"):
+                strips = self._looked_at(batch)
+            for strip in strips:
+                self.finished.put(strip)
             with self.clock.stage("starved"):
                 batch = next(ready, None)
-            if batch is None:
-                break
-            for strip in self._looked_at(batch):
-                self.finished.put(strip)
         self.finished.close()
         self.clock.leave()
 

@@ -236,12 +236,14 @@ def test_busy_seconds_are_the_engines_work_and_not_its_lanes_waiting() -> None:
     jobs = [job(k, width=200 + 16 * k) for k in range(6)]  # six shapes: six batches
     list(process(jobs, FakeOracleModel(), Burning(), timings=timings))
     assert timings.infer >= 6 * 0.05
+    assert timings.carried >= 6 * 0.05
+    assert set(timings.busy()) == {"prepare", "read", "infer", "decode", "refine", "write", "settle"}
     assert timings.decode > 0
     assert timings.read > 0
     assert bound_by(timings) == "infer"
 
 
 def test_a_stream_whose_lanes_starve_is_bound_by_reading() -> None:
-    assert bound_by(Timings(read=1, infer=5, starved=6)) == "read"
-    assert bound_by(Timings(read=1, infer=5, starved=4)) == "infer"
+    assert bound_by(Timings(read=1, infer=5, carried=7, starved=8)) == "read"
+    assert bound_by(Timings(read=1, infer=5, carried=7, starved=6)) == "infer"
     assert bound_by(Timings()) == "nothing"
