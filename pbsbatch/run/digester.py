@@ -22,6 +22,7 @@ __all__ = ["Digester"]
 
 LOWEST = 19
 AHEAD = 8
+SECONDS_TO_END = 5.0
 
 
 class Digester:
@@ -74,10 +75,9 @@ class Digester:
             self._sent += 1
 
     def close(self) -> None:
-        """End the process, whatever it is reading."""
-        self._process.terminate()
-        self._process.join()
-        self._process.close()
+        """End the process, whatever it is reading; one that a dead share holds is left behind."""
+        self._process.kill()
+        self._process.join(SECONDS_TO_END)
         self._here.close()
 
 

@@ -34,6 +34,7 @@ __all__ = ["Arrival", "Staging", "check_stage", "copy_slide", "staging", "stagin
 STEM = "pbsbatch-stage"
 LOCK, MAGIC = "lock", b"a stage of pbsbatch\n"
 PIECE = 1 << 22
+SECONDS_TO_END = 10.0
 FREE_SHARE = 0.5
 """What a stage takes at most of what is free, unless it is told otherwise."""
 
@@ -191,11 +192,11 @@ class Staging:
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the copying."""
+        """End the copying; a read that a dead share never answers is left behind, and the next run cleans up."""
         with self.changed:
             self.closing = True
             self.changed.notify()
-        self.thread.join()
+        self.thread.join(SECONDS_TO_END)
 
     # ---- the copying thread
 
