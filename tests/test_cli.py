@@ -42,6 +42,13 @@ def test_every_commands_help_has_an_example(command: list[str]) -> None:
     assert f"pbsbatch {' '.join(command)}" in done.stdout
 
 
+def test_help_shows_defaults() -> None:
+    """Typer takes square brackets for markup unless they are escaped."""
+    said = " ".join(pbsbatch("run", "--help").stdout.replace("│", " ").split())
+    for default in ("[default: pbsbatch-results]", "[default: smear]", "[default: half of its free]"):
+        assert default in said
+
+
 @pytest.mark.smoke
 def test_help_starts_nothing_heavy() -> None:
     program = (

@@ -17,7 +17,7 @@ def draw(
     *,
     region: Annotated[str | None, typer.Option(help="x,y,width,height in level-0 pixels.")] = None,
     tiles: Annotated[
-        int | None, typer.Option(help="Draw so many regions, those with the most white cells. [default: 1]")
+        int | None, typer.Option(help="Draw so many regions, those with the most white cells. \\[default: 1]")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures; made if missing.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace pictures that stand there.")] = False,

@@ -17,7 +17,7 @@ def export(
     *,
     slide: Annotated[list[str] | None, typer.Option(help="Only this slide, by id or name; repeat for several.")] = None,
     kind: Annotated[
-        list[str] | None, typer.Option("--class", help="crops: of which classes; repeat for several. [default: WBC]")
+        list[str] | None, typer.Option("--class", help="crops: of which classes; repeat for several. \\[default: WBC]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what stands at --output.")] = False,
 ) -> None:

@@ -45,7 +45,7 @@ def detector(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="A TOML file of settings. [default: the shipped detector's; with --weights, its second part's]"
+            help="A TOML file of settings. \\[default: the shipped detector's; with --weights, its second part's]"
         ),
     ] = None,
     data_format: Annotated[
@@ -89,7 +89,7 @@ def classifier(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints, metrics and the model.")],
     *,
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings. [default: the shipped classifier's]")
+        Path | None, typer.Option(help="A TOML file of settings. \\[default: the shipped classifier's]")
     ] = None,
     data_format: Annotated[
         str | None,

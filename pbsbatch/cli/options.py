@@ -13,7 +13,7 @@ Inputs = Annotated[
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", help="A shipped model (smear, classical) or the folder of your own. [default: smear]"),
+    typer.Option("--model", help="A shipped model (smear, classical) or the folder of your own. \\[default: smear]"),
 ]
 Mpp = Annotated[
     float | None,
@@ -26,14 +26,14 @@ Scales = Annotated[
     typer.Option(
         "--scales",
         help="single; or how many times larger than --mpp says cells are in parts of one small image, as 0.5,1,1.5. "
-        "[default: auto, measured where the scale is]",
+        "\\[default: auto, measured where the scale is]",
     ),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings; flags win over it.", dir_okay=False)
 ]
-Workers = Annotated[int | None, typer.Option("--workers", help="Worker processes. [default: one for every two cores]")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes. \\[default: one for every two cores]")]
 Memory = Annotated[
-    str | None, typer.Option("--memory", help="Most memory to use in all, as 8GB. [default: what is free]")
+    str | None, typer.Option("--memory", help="Most memory to use in all, as 8GB. \\[default: what is free]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def plan(
     input: Inputs = [],  # noqa: B006 - typer never writes to the default
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where results would go. [default: pbsbatch-results]")
+        Path | None, typer.Option("--output", "-o", help="Where results would go. \\[default: pbsbatch-results]")
     ] = None,
     model: ModelName = None,
     mpp: Mpp = None,

@@ -15,19 +15,19 @@ def run(
     *,
     input: Inputs = [],  # noqa: B006 - typer never writes to the default
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the results. [default: pbsbatch-results]")
+        Path | None, typer.Option("--output", "-o", help="Folder for the results. \\[default: pbsbatch-results]")
     ] = None,
     model: ModelName = None,
     engine: Annotated[
         str | None,
         typer.Option(
             "--engine",
-            help="auto, openvino, torch, tensorrt, opencv, or one with a precision, as openvino:fp32. [default: auto]",
+            help="auto, openvino, torch, tensorrt, opencv, or with a precision, as openvino:fp32. \\[default: auto]",
         ),
     ] = None,
     differential: Annotated[
         bool | None,
-        typer.Option("--differential/--no-differential", help="Name each white cell's type. [default: no]"),
+        typer.Option("--differential/--no-differential", help="Name each white cell's type. \\[default: no]"),
     ] = None,
     classifier: Annotated[
         str | None,
@@ -48,14 +48,14 @@ def run(
         typer.Option(
             "--stage",
             file_okay=False,
-            help="Copy the next slides to this fast local folder while others are computed; it is left as it was. "
+            help="Copy the next slides to this fast folder while others are computed; the copies are removed. "
             "With --scheduler all workers must see it.",
         ),
     ] = None,
     stage_bytes: Annotated[
         str | None,
         typer.Option(
-            "--stage-bytes", help="Most that lies in --stage at a time, as 200GB. [default: half of its free]"
+            "--stage-bytes", help="Most that lies in --stage at a time, as 200GB. \\[default: half of its free]"
         ),
     ] = None,
     until: Annotated[
@@ -74,7 +74,7 @@ def run(
         typer.Option(
             "--key-file",
             dir_okay=False,
-            help="The key of --deidentify, made once. [default: ~/.config/pbsbatch/deidentify.key]",
+            help="The key of --deidentify, made once. \\[default: ~/.config/pbsbatch/deidentify.key]",
         ),
     ] = None,
     fresh: Annotated[
