@@ -31,7 +31,7 @@ def test_help_names_the_commands_and_how_to_start() -> None:
     assert pbsbatch("--version").stdout.startswith("pbsbatch ")
 
 
-COMMANDS = [["run"], ["plan"], ["inspect"], ["status"], ["verify"], ["doctor"], ["data", "synth"]]
+COMMANDS = [["run"], ["plan"], ["inspect"], ["status"], ["verify"], ["doctor"], ["view"], ["data", "synth"]]
 
 
 @pytest.mark.smoke
@@ -72,6 +72,7 @@ def test_help_starts_nothing_heavy() -> None:
         (["plan", "--input", "nowhere"], "nowhere"),
         (["inspect", "nowhere.svs"], "nowhere.svs"),
         (["verify", "nowhere"], "no such folder"),
+        (["view", "nowhere"], "no folder of results"),
         (["status", "nowhere"], "no such folder"),
         (["status", ".", "--json", "--watch"], "--json tells once"),
         (["run", "--input", ".", "--key-file", "k"], "--deidentify"),

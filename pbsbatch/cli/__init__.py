@@ -10,7 +10,21 @@ import sys
 import typer
 
 from pbsbatch import __version__
-from pbsbatch.cli import data, doctor, draw, evaluate, export, inspect, models, plan, report, run, status, verify
+from pbsbatch.cli import (
+    data,
+    doctor,
+    draw,
+    evaluate,
+    export,
+    inspect,
+    models,
+    plan,
+    report,
+    run,
+    status,
+    verify,
+    viewer,
+)
 from pbsbatch.errors import PbsbatchError
 
 __all__ = ["app", "main"]
@@ -45,6 +59,7 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
+app.command("view")(viewer.view)
 app.command("draw")(draw.draw)
 app.command("export")(export.export)
 app.command("status")(status.status)

@@ -9,13 +9,11 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.colours import TYPE_COLOURS
+
 __all__ = ["COLOURS", "bars", "histogram", "levey_jennings", "stacked", "strip"]
 
-COLOURS = {
-    "neutrophil": "#0072b2", "lymphocyte": "#e69f00", "monocyte": "#009e73", "eosinophil": "#d55e00",
-    "basophil": "#7a4fb5", "immature_granulocyte": "#56b4e9", "unsure": "#8b949e",
-}  # fmt: skip
-"""Safe for colour-blind readers (Okabe and Ito), told apart by order and title too."""
+COLOURS = TYPE_COLOURS
 _WIDE = 340
 
 

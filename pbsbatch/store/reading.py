@@ -53,6 +53,12 @@ class StoredSlide:
         """Return the names that the column `type` indexes; empty where no cell was given a type."""
         return tuple(ngff.read_attributes(self.path / "cells")["types"])
 
+    @property
+    def levels(self) -> int:
+        """Return how many levels the labels have, and the preview."""
+        about = self.attributes["store"]
+        return ngff.levels_for(int(about["width_px"]), int(about["height_px"]))
+
     @cached_property
     def cells(self) -> Mapping[str, NDArray[Any]]:
         """Return the table of cells by column, rows in the order of the ids."""

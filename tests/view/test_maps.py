@@ -1,0 +1,40 @@
+"""The smear map is the store's blocks: each figure in its place, null where nothing was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pbsbatch.quality import figures_of
+from pbsbatch.quality.zones import ZONES, zones_of
+from pbsbatch.store import SUMS, BlockRows
+from pbsbatch.view.maps import FIGURES, smear_map
+
+
+def test_every_figure_lies_where_its_block_does() -> None:
+    rng = np.random.default_rng(0)
+    at = np.array([(2, 5), (3, 5), (2, 6), (5, 6), (5, 7)], np.int32)  # column 4 has no block
+    box = np.stack([at[:, 0] * 100, at[:, 1] * 100, at[:, 0] * 100 + 100, at[:, 1] * 100 + 90], axis=1).astype(float)
+    sums = rng.integers(50, 100, (5, len(SUMS)))
+    sums[:, SUMS.index("failed")] = (0, 0, 0, 0, 1)
+    sums[3, SUMS.index("red")] = 0
+    blocks = BlockRows(at, box, np.full(5, 9000.0), sums.astype(np.int64))
+    found = smear_map(blocks)
+    assert found["columns"] == [[200, 300], [300, 400], None, [500, 600]]
+    assert found["rows"] == [[500, 590], [600, 690], [700, 790]]
+    figures = {f["name"]: f for f in found["figures"]}
+    places = (at[:, 1] - 5) * 4 + at[:, 0] - 2
+    for name, values in figures_of(blocks.sums, blocks.area).items():
+        if name in FIGURES:
+            told = figures[FIGURES[name][0]]["values"]
+            assert [i for i, v in enumerate(told) if v is not None] == places[np.isfinite(values)].tolist()
+            np.testing.assert_allclose(
+                [told[p] for p in places[np.isfinite(values)]], values[np.isfinite(values)], 1e-3
+            )
+    assert figures["overlap"]["values"][places[3]] is None  # no red cell: no share of them
+    assert [figures["zones"]["values"][p] for p in places] == zones_of(blocks).tolist()
+    assert figures["zones"]["names"] == ZONES
+    assert [figures["unread"]["values"][p] for p in places] == [None, None, None, None, 1.0]
+
+
+def test_a_slide_without_blocks_has_no_map() -> None:
+    assert smear_map(BlockRows.empty()) == {"columns": [], "rows": [], "figures": []}
