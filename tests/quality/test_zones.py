@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pbsbatch.quality.zones import BLURRED, EMPTY, FEATHER, MONOLAYER, THICK, UNSEEN, zones_of
+from pbsbatch.quality.zones import BLURRED, EMPTY, FEATHER, MONOLAYER, THICK, UNSEEN, _without_strays, zones_of
 from pbsbatch.store import SUMS, BlockRows
 from pbsbatch.synth import ZONES as DRAWN
 from pbsbatch.synth import Scene
@@ -57,6 +57,27 @@ def test_flat_and_sparse_ends_are_feathered_but_a_patient_without_pallor_is_not(
         assert (zones[:, -2:] == FEATHER).all()
     assert everywhere(block(43, 0.3, pallor=-0.1)) == [MONOLAYER]
     assert everywhere(block(43, 0.3, pallor=0.12)) == [MONOLAYER]
+
+
+def test_cells_stuck_together_at_the_sparse_end_are_no_thick_part() -> None:
+    full, stuck, heap = block(43, 0.3), block(20, 0.6), block(90, 0.9)
+    zones = zones_of(grid([[heap] * 6 + [full] * 8 + [stuck] * 4] * 6)).reshape(6, 18)
+    assert (zones[:, :5] == THICK).all()
+    assert (zones[:, 8:12] == MONOLAYER).all()
+    assert (zones[:, -2:] == FEATHER).all()
+
+
+def test_a_stray_block_belongs_to_the_zone_around_it_and_a_border_stays() -> None:
+    blocks = grid([[block(43, 0.3)] * 5] * 5)
+    for other in (THICK, FEATHER, BLURRED):
+        stray = np.full((5, 5), other, np.uint8)
+        stray[2, 2] = MONOLAYER
+        assert (_without_strays(blocks, stray.ravel()) == other).all()
+        half = np.full((5, 5), MONOLAYER, np.uint8)
+        half[:, 3:] = other
+        np.testing.assert_array_equal(_without_strays(blocks, half.ravel()), half.ravel())
+    alone = grid([[block(43, 0.3)]])
+    assert _without_strays(alone, np.array([MONOLAYER], np.uint8)).tolist() == [MONOLAYER]
 
 
 def test_the_border_of_the_smear_is_no_monolayer() -> None:
