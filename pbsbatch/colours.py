@@ -9,15 +9,17 @@ __all__ = ["CLASS_COLOURS", "OTHER_COLOURS", "TYPE_COLOURS", "colours_of"]
 
 TYPE_COLOURS: Final[Mapping[str, str]] = {
     "neutrophil": "#0072b2", "lymphocyte": "#e69f00", "monocyte": "#009e73", "eosinophil": "#d55e00",
-    "basophil": "#7a4fb5", "immature_granulocyte": "#56b4e9", "unsure": "#8b949e",
+    "basophil": "#7a4fb5", "immature_granulocyte": "#56b4e9", "unsure": "#8b949e", "erythroblast": "#cc79a7",
+    "abnormal_suspect": "#000000",
 }  # fmt: skip
 """Told apart by order and title too."""
-CLASS_COLOURS: Final[Mapping[str, str]] = {"RBC": "#d55e00", "WBC": "#0072b2", "Platelet": "#7a4fb5"}
-OTHER_COLOURS: Final = ("#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6b7280", "#000000")
+CLASS_COLOURS: Final[Mapping[str, str]] = {"RBC": "#8c510a", "WBC": "#0072b2", "Platelet": "#7a4fb5"}
+"""A red cell's is no type's: white cells are drawn in those of their types among them."""
+OTHER_COLOURS: Final = ("#b58900", "#1b9e77", "#c51b7d", "#6b7280", "#a6761d", "#4d9221")
 """In turn, of names that have no colour of their own."""
 
 
-def colours_of(names: Sequence[str], known: Mapping[str, str]) -> list[str]:
-    """Return a colour for each name."""
+def colours_of(names: Sequence[str], known: Mapping[str, str], skip: int = 0) -> list[str]:
+    """Return a colour for each name; `skip` of the others are taken already."""
     others = [name for name in names if name not in known]
-    return [known.get(n) or OTHER_COLOURS[others.index(n) % len(OTHER_COLOURS)] for n in names]
+    return [known.get(n) or OTHER_COLOURS[(skip + others.index(n)) % len(OTHER_COLOURS)] for n in names]

@@ -122,7 +122,7 @@ class Site:
     def _slide(self, opened: Opened, _: Mapping[str, int]) -> Answer:
         slide, store = opened.slide, opened.slide.store
         names = dict(zip(store.classes, colours_of(store.classes, CLASS_COLOURS), strict=True))
-        types = dict(zip(store.types, colours_of(store.types, TYPE_COLOURS), strict=True))
+        types = dict(zip(store.types, colours_of(store.types, TYPE_COLOURS, len(store.classes)), strict=True))
         return _json({
             "id": slide.id, "name": slide.name, "width": opened.grid.width, "height": opened.grid.height,
             "mpp": slide.mpp, "side": SIDE, "coarsest": opened.grid.coarsest, "cells": store.info.cells,

@@ -179,6 +179,39 @@ def test_a_crowded_slide_is_a_picture_from_afar_and_outlines_from_near(
     assert page.errors == []
 
 
+def test_the_smear_map_colours_the_blocks(server: Viewer, page: Page, results: Results) -> None:
+    page.go(f"{server.url}#slide={results.slides['here'].id}&x=850&y=550&zoom=-1")
+    page.wait(READY)
+    assert _ink_of_map(page, 0.5, 0.5) == 0
+    _choose_map(page, "density")
+    page.wait("!document.getElementById('legend').hidden")
+    assert _ink_of_map(page, 0.5, 0.5) > 100
+    assert _ink_of_map(page, 0.005, 0.005) == 0  # beyond the slide
+    assert "red cells per megapixel" in page.value("document.getElementById('legend').innerText")
+    assert "map=density" in page.value("location.hash")
+    _choose_map(page, "zones")
+    assert "monolayer" in page.value("document.getElementById('zones').innerText")
+    assert page.errors == []
+
+
+def _choose_map(page: Page, name: str) -> None:
+    page.value(
+        f"(f => {{ f.value = '{name}'; f.dispatchEvent(new Event('change')); }})(document.getElementById('figure'))"
+    )
+
+
+def _ink_of_map(page: Page, x: float, y: float) -> int:
+    """Return how opaque the smear map is at a share of its canvas's width and height."""
+    opaque: int = page.value(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {"
+        " const c = document.querySelector('.leaflet-smear-pane canvas');"
+        " const k = new OffscreenCanvas(1, 1).getContext('2d');"
+        f" k.drawImage(c, -Math.floor(c.width * {x}), -Math.floor(c.height * {y}));"
+        " done(k.getImageData(0, 0, 1, 1).data[3]); })))"
+    )
+    return opaque
+
+
 def test_search_and_the_list_lead_to_slides(server: Viewer, page: Page, results: Results) -> None:
     page.go(server.url)
     page.wait(READY)

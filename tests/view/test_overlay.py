@@ -6,6 +6,8 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pbsbatch.store import StoredSlide, open_store
+from pbsbatch.detections import Detections
+from pbsbatch.store import UNTYPED, Store, StoredSlide, StoreHeader, TileRows, open_store
+from pbsbatch.testing.stores import KEY, preview_of
 from pbsbatch.view import index as indexes
 from pbsbatch.view import overlay
 from pbsbatch.view.index import BINS, MOST_CELLS, Index, build, read_rows
@@ -167,6 +171,33 @@ def test_unsure_cells_come_least_sure_first(results: Results, monkeypatch: pytes
     assert y == pytest.approx(np.clip((cells["y0"] + cells["y1"])[number - 1] / 2, 0, 1099.5))
     monkeypatch.setattr(indexes, "MOST_UNSURE", 5)
     assert [n for n, _, _ in build(store).unsure] == wanted[:5] and build(store).unsure_total == len(unsure)
+
+
+def test_without_types_the_white_cells_of_lowest_score_come_first(results: Results, tmp_path: Path) -> None:
+    smear = results.slides["gone"].smear
+    header = replace(smear.header, classes=("RBC", "WBC", "Platelet"), types=())
+    store = Store.begin(tmp_path, header, KEY)
+    for k, (cells, tiles) in enumerate(smear.strips):
+        store.append(k, replace(cells, types=np.full(len(cells), UNTYPED, np.uint8)), tiles)
+    found = open_store(store.commit(preview_of(header)).path)
+    index, table = build(found), found.cells
+    white = np.flatnonzero(table["class"] == 1)
+    wanted = table["id"][white[np.lexsort((white, table["score"][white]))]].tolist()
+    assert [number for number, _, _ in index.unsure] == wanted and index.unsure_total == len(wanted) > 50
+    assert index.counts.shape == (3, 1, BINS) and index.counts.sum() == len(table["id"])
+
+
+def test_a_slide_without_cells_has_empty_tiles(tmp_path: Path) -> None:
+    header = StoreHeader("empty", 700, 600, None, ("RBC",), 1, 3.0)
+    store = Store.begin(tmp_path, header, KEY)
+    store.append(0, Detections.empty(), TileRows.empty())
+    found = open_store(store.commit(preview_of(header)).path)
+    index = build(found)
+    assert index.near == index.grid.coarsest == 1 and index.unsure == ()
+    for place in places(index, 0):
+        assert near(found, index, place)["id"] == []
+        assert zlib.decompress(overlay.far(found, index, place)[4:]).count(0) % 3 == 0
+    assert overlay.at(found, 5, 5) is None
 
 
 def test_pieces_of_the_table_do_not_show(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,10 +92,11 @@ export class Cells {
     if (this.isNear) {
       const paths = [...this.filter.colours, ...this.filter.colours].map(() => new Path2D());  // outlines, then boxes
       for (const tile of loaded) { inside += this.outline(tile, paths, scale, x, y, inner); leftOut += tile.left_out; }
-      context.lineWidth = scale < 0.5 ? 1 : 1.6;
+      const thin = scale < 0.5 ? 1 : 1.6, n = this.filter.colours.length;
       paths.forEach((path, i) => {
-        context.setLineDash(i < this.filter.colours.length ? [] : [4, 3]);
-        context.strokeStyle = this.filter.colours[i % this.filter.colours.length];
+        context.lineWidth = i % n < this.filter.kinds.length ? thin : 1.7 * thin;  // cells with a type stand out
+        context.setLineDash(i < n ? [] : [4, 3]);
+        context.strokeStyle = this.filter.colours[i % n];
         context.stroke(path);
       });
       context.setLineDash([]);
