@@ -121,7 +121,7 @@ def test_nothing_is_left_lying_about(night: tuple) -> None:
     assert not (out / "slides" / ".work").exists() or not any((out / "slides" / ".work").rglob("settle-*"))
     assert {p.name for p in out.iterdir()} == {
         ".pbsbatch", "slides", "seals", "manifest.json", "summary.csv", "samples.csv", "failures.csv", "run.json",
-        "run.log",
+        "run.log", "report.html", "report",
     }  # fmt: skip
 
 
