@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:
 	@echo "make demo             install, draw a few synthetic smears, run on them, show counts beside the truth"
 	@echo "make demo INPUT=DIR   the same on your own slides"
-	@echo "make models           train the shipped detector again from the data sets in DATA=DIR [$(DATA)], into OUTPUT=DIR"
+	@echo "make models           train the shipped models again from the data sets in DATA=DIR [$(DATA)], into OUTPUT=DIR"
 	@echo "make test             install everything the tests need and run the whole suite"
 	@echo "make lint             ruff, mypy --strict, the layering contracts"
 	@echo "make clean            remove what the above made"
@@ -33,12 +33,14 @@ $(STAMP_TRAIN): $(STAMP) pyproject.toml
 	@touch $@
 
 data:  # before anything large is installed
-	@test -d "$(DATA)/txl" || { echo "no data sets in $(DATA): give their folder with DATA=DIR; it must hold txl/" >&2; exit 2; }
+	@test -d "$(DATA)/txl" -a -d "$(DATA)/pbc" || { echo "no data sets in $(DATA): give their folder with DATA=DIR; it must hold txl/ and pbc/" >&2; exit 2; }
 
 models: data $(STAMP_TRAIN)
 	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)/first" --resume
 	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)" --resume \
 		--weights "$(OUTPUT)/first/model"
+	$(VENV)/bin/python -m pbsbatch models train classifier --data "$(DATA)" --output "$(OUTPUT)/differential" \
+		$(if $(wildcard $(OUTPUT)/differential/checkpoint.safetensors),--resume)
 
 demo: $(STAMP)
 	@$(VENV)/bin/python -m benchmarks.demo $(if $(INPUT),--input "$(INPUT)")

@@ -30,7 +30,7 @@ class Config:
     mpp: float | None = None
     scales: str = "auto"  # or single, or how many times larger cells are in parts of an image: "0.5,1,1.5"
     score_threshold: float | None = None
-    differential: bool = False  # give white cells their types
+    differential: bool = True  # give white cells their types
     classifier: str = "differential"
     core: int | None = None  # side of a tile's core in work pixels; None lets the plan choose
     halo: int | None = None  # in work pixels; None takes the smallest that the laws allow

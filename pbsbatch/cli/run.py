@@ -27,7 +27,7 @@ def run(
     ] = None,
     differential: Annotated[
         bool | None,
-        typer.Option("--differential/--no-differential", help="Name each white cell's type. \\[default: no]"),
+        typer.Option("--differential/--no-differential", help="Name each white cell's type. \\[default: yes]"),
     ] = None,
     classifier: Annotated[
         str | None,

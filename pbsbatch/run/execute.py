@@ -32,6 +32,7 @@ from pbsbatch.run.keyfile import Key, load_key
 from pbsbatch.run.log import logged
 from pbsbatch.run.output import MARKER, check_ours, claim, host_name, is_deidentified, locked, start_over, sweep
 from pbsbatch.run.progress import kept_in_file
+from pbsbatch.run.second_look import second_look
 from pbsbatch.run.shelf import Shelf
 from pbsbatch.run.staging import check_stage, staging
 from pbsbatch.run.state import RunState
@@ -41,7 +42,7 @@ from pbsbatch.slides.files import slide_files
 
 __all__ = ["execute"]
 
-REAL = Loaders(models.load, engines.load)
+REAL = Loaders(models.load, engines.load, second_look)
 
 
 def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loaders = REAL) -> RunFinished:

@@ -8,7 +8,7 @@ from pbsbatch.differential import WHITE, Differential
 from pbsbatch.engines.load import load_classifier as load_engine
 from pbsbatch.models.base import Model
 
-__all__ = ["reach_um", "second_look"]
+__all__ = ["nobody", "reach_um", "second_look"]
 
 
 def second_look(config: Config, model: Model, asked: str = "") -> Differential | None:
@@ -24,6 +24,11 @@ def second_look(config: Config, model: Model, asked: str = "") -> Differential |
     name, _, precision = (asked or usual).partition(":")
     engine = load_engine(classifier, name, precision=precision or "auto")
     return Differential(classifier, engine, model.spec.classes.index(WHITE))
+
+
+def nobody(config: Config, model: Model, asked: str = "") -> Differential | None:
+    """Leave white cells without a type."""
+    return None
 
 
 def reach_um(config: Config, model: Model) -> float:

@@ -33,7 +33,7 @@ from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
 from pbsbatch.run.output import BOXES
 from pbsbatch.run.prepare import Prepared, Workbench
-from pbsbatch.run.second_look import second_look
+from pbsbatch.run.second_look import nobody
 from pbsbatch.slides.base import SlideRef
 from pbsbatch_kernels.warm import warm_up
 
@@ -48,7 +48,7 @@ class Loaders:
 
     model: Callable[[str], Model]
     engine: Callable[[Model, str], Engine]
-    second: Callable[[Config, Model, str], Differential | None] = second_look
+    second: Callable[[Config, Model, str], Differential | None] = nobody
 
 
 class Setup(WorkerPlugin):

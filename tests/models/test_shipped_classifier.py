@@ -1,4 +1,4 @@
-"""The classifier that comes with the package names cells that its training never saw, in every precision."""
+"""The classifier that comes with the package names cells that its training never saw, on every engine."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_its_facts_say_where_it_comes_from_and_how_good_it_is(name: str) -> None
     assert 0.5 < facts.sure_from < 1 and facts.strange_from > 0
 
 
-@pytest.mark.parametrize("precision", ["fp32", "auto"])
-def test_it_names_cells_that_it_never_saw(precision: str) -> None:
+@pytest.mark.parametrize("asked", ["auto", "torch"])
+def test_it_names_cells_that_it_never_saw(asked: str) -> None:
     """A fall of the shipped classifier by an export, an engine or a crop would show here."""
     pbc = data("pbc")
     from pbsbatch.train.classifier.crops import plain
@@ -39,7 +39,7 @@ def test_it_names_cells_that_it_never_saw(precision: str) -> None:
         held = load(read_settings(folder / "classifier.toml"), pbc.parent)[0]["hold-out"]
     chosen = np.concatenate([np.flatnonzero(held.types == t)[:EACH] for t in range(len(TYPES))])
     crops = np.stack([plain(held.cells[i], facts.crop_px, facts.crop_mpp) for i in chosen])
-    engine = load_engine(classifier, precision=precision, threads=1)
+    engine = load_engine(classifier, asked, threads=1)
     called, chances = classifier.names(engine(crops))
     engine.close()
     sure = called < CALLED.index(UNSURE)

@@ -1,7 +1,8 @@
 """End a classifier's training: chances that mean something, when to be unsure, what is strange, and how good it is.
 
 Laws. Temperature and thresholds are set on the calibration split; the hold-out is looked at once, here. What is
-measured went through fp32.
+measured went through fp32. What is strange is what is unlike taught crops, in whichever laboratory's colours: held
+against plain pictures alone, a quarter of another laboratory's cells was strange.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pbsbatch.nets.classifier import ClassifierNet
 from pbsbatch.train.checkpoint import load_weights
 from pbsbatch.train.classifier.judge import Report, judge, log_loss
 from pbsbatch.train.classifier.look import crops_of, look
+from pbsbatch.train.classifier.loop import cutter_of
 from pbsbatch.train.classifier.outliers import outliers
 from pbsbatch.train.classifier.pictures import Split
 from pbsbatch.train.classifier.settings import Settings
@@ -34,9 +36,11 @@ F64 = NDArray[np.float64]
 RIGHT = 0.99
 """Share of the sure calibration cells that are right."""
 ORDINARY = 0.99
-"""Share of the calibration cells that are not strange."""
+"""Share of the calibration split's crops that are not strange."""
 TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 161))
 OUTLIERS, SEED = 400, 1
+TAUGHT = 4000
+"""Crops that say what is ordinary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,10 @@ class Finished:
 def finish(settings: Settings, output: Path, splits: Mapping[str, Split], device: torch.device) -> Finished:
     """Return a run's best network, calibrated and judged."""
     net, step = best_net(settings, output, device)
-    seen = {part: look(net, crops_of(settings, split.cells)) for part, split in splits.items()}
-    strangeness = learn(seen["train"][1], splits["train"].types)
-    calibrated = calibrate(*seen["calibration"], splits["calibration"].types, strangeness)
+    seen = {part: look(net, crops_of(settings, splits[part].cells)) for part in ("calibration", "hold-out")}
+    strangeness = learn(*_taught(settings, net, splits["train"], TAUGHT))
+    dressed, _ = _taught(settings, net, splits["calibration"], TAUGHT)
+    calibrated = calibrate(*seen["calibration"], splits["calibration"].types, strangeness, dressed)
     held = splits["hold-out"]
     logits, features = seen["hold-out"]
     noticed = {
@@ -98,6 +103,14 @@ def finish(settings: Settings, output: Path, splits: Mapping[str, Split], device
     }
     report = judge(chances_of(logits, calibrated.temperature), held.types)
     return Finished(net, step, calibrated, report, _sureness(calibrated.names(logits, features), held.types), noticed)
+
+
+def _taught(settings: Settings, net: ClassifierNet, split: Split, count: int) -> tuple[F64, NDArray[np.int64]]:
+    """Return the features of crops as training makes them of a split's cells, and their types."""
+    cutter = cutter_of(settings, split)
+    made = [cutter.cut(settings.seed + 1, number) for number in range(count)]
+    _, features = look(net, [crop for crop, _ in made])
+    return features, split.types[[which for _, which in made]]
 
 
 def best_net(settings: Settings, output: Path, device: torch.device) -> tuple[ClassifierNet, int]:
@@ -110,11 +123,17 @@ def best_net(settings: Settings, output: Path, device: torch.device) -> tuple[Cl
     return net.eval().to(device, memory_format=torch.channels_last), int(rest["step"])  # type: ignore[call-overload]
 
 
-def calibrate(logits: F64, features: F64, types: NDArray[np.int64], strangeness: Strangeness) -> Calibrated:
-    """Return temperature and thresholds from cells that taught nothing."""
+def calibrate(
+    logits: F64, features: F64, types: NDArray[np.int64], strangeness: Strangeness, dressed: F64 | None = None
+) -> Calibrated:
+    """Return temperature and thresholds from cells that taught nothing.
+
+    dressed: features of such cells in other laboratories' colours; what is ordinary is said by them.
+    """
     temperature = temperature_of(logits, types)
     strange = strangeness.of(features)
-    strange_from = float(np.quantile(strange, ORDINARY, method="higher"))
+    usual = strange if dressed is None else strangeness.of(dressed)
+    strange_from = float(np.quantile(usual, ORDINARY, method="higher"))
     chances = of_types(chances_of(logits, temperature))
     ordinary = strange <= strange_from
     right = (chances.argmax(1) == types)[ordinary]
