@@ -36,7 +36,8 @@ def main() -> int:
         )  # fmt: skip
         if made != 0:
             return made
-    code = pbsbatch("run", "--input", str(SLIDES), "--output", str(RESULTS / "synthetic"))
+    # drawn white cells are of no type: the classifier would take some for nucleated red cells, out of n_wbc
+    code = pbsbatch("run", "--input", str(SLIDES), "--output", str(RESULTS / "synthetic"), "--no-differential")
     if code != 1:
         print(f"demo: expected exit code 1 for the broken file, got {code}", file=sys.stderr)
         return code or 1

@@ -35,4 +35,5 @@ def test_from_nothing_to_counts_near_the_truth(tmp_path: Path) -> None:
         if row["status"] == "ok":
             assert int(row["n_rbc"]) == pytest.approx(true[row["slide"], "RBC"], rel=0.05)
             stored = store.open(tmp_path / "results" / row["store"])
-            assert len(stored.cells["id"]) == int(row["n_rbc"]) + int(row["n_wbc"]) + int(row["n_platelet"])
+            counted = sum(int(row[f"n_{name}"]) for name in ("rbc", "wbc", "platelet", "nrbc"))
+            assert len(stored.cells["id"]) == counted
