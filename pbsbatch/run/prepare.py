@@ -133,7 +133,7 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
         if info is not None and info.key == key:
             Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
             return Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {}, published=True), cut.slide
-        finished = store_of(bench, prepared).finished
+        finished = store_of(bench, prepared, held=True).finished  # a held store makes no folder
         missing = {s: sum(1 for _ in plan.strip_tiles(s)) for s in range(plan.strips) if s not in finished}
         return Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, missing), cut.slide
     except PbsbatchError:
