@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pbsbatch.errors import UsageError
+from pbsbatch.errors import PbsbatchError
 from pbsbatch.results import Run, RunSlide, open_run, originals
 from pbsbatch.view import index
 from pbsbatch.view.cache import Cache
@@ -82,7 +82,10 @@ class Slides:
             if self._originals is None:
                 try:
                     self._originals = originals(self._run)
-                except UsageError:  # they are gone, or the run goes on: the preview stands in, and that is said
+                except (
+                    PbsbatchError,
+                    OSError,
+                ):  # gone, or the run goes on: the preview stands in, and says so
                     self._originals = {}
             return self._originals.get(slide_id)
 

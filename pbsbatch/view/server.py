@@ -22,7 +22,7 @@ from pbsbatch.view.site import JSON, NOTHING, Answer, Site
 __all__ = ["FIRST_PORT", "Viewer", "listen"]
 
 LOOPBACK = "127.0.0.1"
-FIRST_PORT, PORTS = 8765, 20
+FIRST_PORT, PORTS, HTTP_PORT = 8765, 20, 80
 LONGEST = 1000
 HEADERS = {
     "Content-Security-Policy": (
@@ -48,7 +48,10 @@ class Viewer(ThreadingHTTPServer):
         self.site = site
         self.token = secrets.token_urlsafe(24)
         super().__init__((LOOPBACK, port), _Handler)
-        self.hosts = (f"{LOOPBACK}:{self.server_port}", f"localhost:{self.server_port}")
+        names = (LOOPBACK, "localhost")
+        self.hosts = tuple(f"{name}:{self.server_port}" for name in names)
+        if self.server_port == HTTP_PORT:  # which a browser leaves out
+            self.hosts += names
 
     def server_bind(self) -> None:
         """Bind without asking the network for this machine's name, as the base class does."""

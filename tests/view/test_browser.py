@@ -19,6 +19,7 @@ from tests.view.conftest import Results
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 READY = "document.getElementById('shown') && document.getElementById('map').dataset.waiting === '0'"
+MIDDLE = "(r => [r.x + r.width / 2, r.y + r.height / 2])(document.getElementById('map').getBoundingClientRect())"
 SHOWN = "+document.getElementById('shown').textContent.replaceAll(',', '')"
 
 
@@ -135,9 +136,7 @@ def test_keys_and_clicks_show_a_cell_s_numbers(server: Viewer, page: Page, resul
     y, x = np.argwhere(cv2.erode((drawn.labels > 0).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0)[4000].tolist()
     page.go(f"{server.url}#slide={drawn.id}&x={x}&y={y}&zoom=1")
     page.wait(READY)
-    middle = page.value(
-        "(r => [r.x + r.width / 2, r.y + r.height / 2])(document.getElementById('map').getBoundingClientRect())"
-    )
+    middle = page.value(MIDDLE)
     page.click(middle[0] + 1, middle[1] + 1)
     page.wait("!document.getElementById('cell').hidden")
     found = int(page.value("document.getElementById('cell-id').textContent"))
@@ -172,6 +171,13 @@ def test_a_crowded_slide_is_a_picture_from_afar_and_outlines_from_near(
     x, y = origin.round().astype(int)
     ink = on[y : y + 560, x : x + 600]
     assert (ink == (drawn.labels > 0)).mean() > 0.98
+    x, y = 300, int(np.flatnonzero(drawn.labels[:, 300])[200])
+    page.go(f"{server.url}#slide={drawn.id}&x={x}&y={y}&zoom=0")
+    page.wait(READY)
+    page.click(*page.value(MIDDLE))
+    page.wait("!document.getElementById('cell').hidden")
+    found = int(page.value("document.getElementById('cell-id').textContent"))
+    assert found in drawn.labels[y - 1 : y + 2, x - 1 : x + 2]
     page.go(f"{server.url}#slide={drawn.id}&x=300&y=280&zoom=2")
     page.wait(READY)
     inside = int(page.value("document.getElementById('inview').textContent").split(" ")[0].replace(",", ""))
