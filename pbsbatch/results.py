@@ -91,7 +91,7 @@ class Run(Sequence[RunSlide]):
 def open_run(out: str | Path) -> Run:
     """Open a folder of results. Raises UsageError where there are none."""
     path = Path(out)
-    if not (path / "slides").is_dir():
+    if not (path / "slides").is_dir() and not (path / SUMMARY).is_file():  # a run whose slides all failed has no stores
         raise UsageError("this is no folder of results: it has no slides/", path=path, cure="Give a run's --output")
     rows = _rows(path / SUMMARY)
     by_store = {Path(row["store"]).stem: row for row in rows if row.get("store")}
