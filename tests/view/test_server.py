@@ -10,13 +10,16 @@ import socket
 import subprocess
 import sys
 import threading
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pbsbatch.cli import app
 from pbsbatch.errors import UsageError
 from pbsbatch.view import site as sites
 from pbsbatch.view.server import HEADERS, Viewer, listen
@@ -231,3 +234,21 @@ def test_the_command_says_where_and_ends_cleanly(results: Results, way: signal.S
         process.send_signal(way)
         rest, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "") and (how, rest) == ("Ctrl-C ends it.\n", "ended\n")
+
+
+@pytest.mark.parametrize(("screen", "asked", "opened"), [(":0", [], 1), ("", [], 0), (":0", ["--no-browser"], 0)])
+def test_a_browser_is_opened_where_there_is_a_screen_unless_told_not_to(
+    results: Results, monkeypatch: pytest.MonkeyPatch, screen: str, asked: list[str], opened: int
+) -> None:
+    def interrupted(self: Viewer) -> None:
+        raise KeyboardInterrupt
+
+    urls: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", urls.append)
+    monkeypatch.setattr(Viewer, "serve_forever", interrupted)
+    monkeypatch.setenv("DISPLAY", screen)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    done = CliRunner().invoke(app, ["view", str(results.out), *asked], catch_exceptions=False)
+    assert done.exit_code == 0 and len(urls) == opened
+    assert done.output.splitlines()[0].startswith("http://127.0.0.1:")
+    assert not opened or urls[0] == done.output.splitlines()[0]
