@@ -38,8 +38,9 @@ STEP_PX = 16
 """Cores, halos and so tiles are multiples of this, a network's coarsest stride: neighbours see a cell on one grid."""
 TILES_PER_STRIP = 16
 """Narrow slides group rows of cores until a strip has about this many tiles."""
-WORKER_BYTES = 480_000_000
-"""Memory of a worker whatever the tile: its libraries, the compiled network, and settling a slide."""
+WORKER_BYTES = 600_000_000
+"""Memory of a worker whatever the tile: its libraries, the compiled network, and settling a slide. 480 MB is usual;
+where the parity gate ran in the same process, 570 MB were seen."""
 BYTES_PER_TILE_PX = 55
 """Memory per pixel of a tile that is there once: the batches of the ring, libvips' rows, decoding and masks."""
 BYTES_PER_LANE_PX = 40

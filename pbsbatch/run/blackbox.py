@@ -18,7 +18,7 @@ from typing import IO
 
 from pbsbatch.disk import make_folder
 
-__all__ = ["BlackBox", "cause_of_death", "oom_kills"]
+__all__ = ["BlackBox", "cause_of_death", "offer_to_die_first", "oom_kills"]
 
 _FRAME = re.compile(r'File "[^"]*?([^/"]+)", line (\d+) in (\S+)')
 _OWN = re.compile(r'File "[^"]*/(pbsbatch(?:_kernels)?/[^"]+)", line (\d+) in (\S+)')
@@ -84,6 +84,12 @@ def cause_of_death(folder: Path, address: str, *, patience: float, out_of_memory
     if out_of_memory:
         return "out of memory: the system killed it"
     return "it was killed from outside, or its connection was lost"
+
+
+def offer_to_die_first() -> None:
+    """Ask the kernel to take this process before the driver, should memory run out: a worker costs its bundle alone."""
+    with contextlib.suppress(OSError):  # where that may not be said, the larger process goes, which is mostly a worker
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def oom_kills() -> int:

@@ -38,6 +38,9 @@ SETTINGS = {
     "distributed.scheduler.work-stealing": False,  # at most two instructions wait per worker: nothing to steal
     "distributed.worker.daemon": True,
     "distributed.worker.multiprocessing-method": "spawn",
+    # it looks at all threads' frames a hundred times a second; before 3.11.8 and 3.12.1 CPython locks up in that for
+    # good when another thread is just starting (its issue 106883), which a stream's threads often are
+    "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.terminate": False,  # the plan bounds memory; Dask's guess would kill at a peak
     "distributed.worker.memory.pause": False,
     "distributed.nanny.pre-spawn-environ": {

@@ -15,6 +15,7 @@ from collections import deque
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from pbsbatch.run.blackbox import offer_to_die_first
 from pbsbatch.run.slide_digest import SlideDigest, digest_slide, hint_of
 from pbsbatch.slides.files import slide_files
 
@@ -85,6 +86,7 @@ def _work(asked: Connection, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all; the driver decides
     os.nice(LOWEST)
+    offer_to_die_first()
 
     def alive(_: int) -> None:
         if os.getppid() != parent:

@@ -28,7 +28,7 @@ from pbsbatch.models.base import Model
 from pbsbatch.models.carry import unpack
 from pbsbatch.pipeline import Timings
 from pbsbatch.run import tasks
-from pbsbatch.run.blackbox import BlackBox
+from pbsbatch.run.blackbox import BlackBox, offer_to_die_first
 from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
 from pbsbatch.run.output import BOXES
@@ -76,6 +76,7 @@ class Setup(WorkerPlugin):
         """Make a worker ready, or refuse one that would compute otherwise than the others."""
         if threading.current_thread() is threading.main_thread() and os.getppid() != 1:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+            offer_to_die_first()
         cv2.setNumThreads(1)  # Dask owns the cores
         self._refuse_other_kind()
         # on a thread: the first time on a machine it takes long, and the worker must go on answering

@@ -92,7 +92,8 @@ class Store:
         """Return the strips that are there and whole, read from disk now; each file's bytes are checked once."""
         good, bad = set(self._held or ()), []
         try:
-            names = sorted(p.name for p in self._work.iterdir())
+            with output_errors(self._work):
+                names = sorted(p.name for p in self._work.iterdir())
         except FileNotFoundError:
             return frozenset(range(self.header.strips)) if self._published() else frozenset(good)
         for name in names:

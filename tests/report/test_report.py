@@ -82,7 +82,7 @@ def test_every_slide_stands_in_the_table_with_its_page(out: Path) -> None:
         rows = list(csv.DictReader(handle))
     lines = [a for a in index.all("tr") if "data-state" in a]
     assert len(lines) == len(rows) == 3
-    assert sorted(str(a["data-state"]) for a in lines)[0] == "failed"
+    assert [a["data-state"] for a in lines].count("failed") == 1
     links = {a["href"] for a in index.all("a")}
     assert links == {f"report/{slide.id}.html" for slide in open_run(out)}
     assert "broken.tif" in index.words and "1 failed" not in index.words
