@@ -34,14 +34,14 @@ SIDE = int(os.environ.get("PBSBATCH_ACCEPTANCE_SIDE", "40000"))
 FIELDS = 100
 MOST_MEMORY = 2 * 10**9
 """Proportional set size of the whole process tree."""
-BOUNDS = {"n_rbc": 0.04, "n_wbc": 0.06, "n_platelet": 0.25}
-"""Largest error of the counts of all slides together, thick parts included, as a share of the truth."""
-COLUMNS = {"RBC": "n_rbc", "WBC": "n_wbc", "Platelet": "n_platelet"}
+BOUNDS = {"RBC": 0.04, "WBC": 0.06, "Platelet": 0.25}
+"""Largest error of the counts of all slides together, thick parts included, as a share of the truth. Of classes, before
+the differential moves nucleated red cells elsewhere: the types of drawn white cells are not judged here."""
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]:
-    """Draw the night's slides; return their folder and the truth per column of the summary."""
+    """Draw the night's slides; return their folder and how many cells of each class they hold."""
     root = tmp_path_factory.mktemp("night")
     truth: Counter[str] = Counter()
     scenes = {f"field_{n:03}.tif": Scene(640, 480, seed=1000 + n) for n in range(FIELDS)}
@@ -49,7 +49,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str
     for name, scene in scenes.items():
         write_slide(scene, root / name, workers=2)
         for cells in ordered(scene):
-            truth.update(COLUMNS[c] for c in cells.class_names() if c in COLUMNS)
+            truth.update(c for c in cells.class_names() if c in BOUNDS)
     return root, truth
 
 
@@ -114,9 +114,11 @@ def test_the_night_is_killed_resumed_and_verified(archive: tuple[Path, Counter[s
         rows = list(csv.DictReader(handle))
     assert len(rows) == FIELDS + 1
     assert {row["status"] for row in rows} == {"ok"}
-    for column, bound in BOUNDS.items():
-        found = sum(int(row[column]) for row in rows)
-        assert abs(found - truth[column]) <= bound * truth[column], (column, found, truth[column])
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts.update(store.open(out / row["store"]).info.counts)
+    for name, bound in BOUNDS.items():
+        assert abs(counts[name] - truth[name]) <= bound * truth[name], (name, counts[name], truth[name])
     check_store(out, next(row for row in rows if row["slide"] == "large.tif"))
 
     with watched("verify", str(out)) as verified:
@@ -147,12 +149,12 @@ def resumed_with(out: Path, strips: int) -> bool:
 def check_store(out: Path, row: dict[str, str]) -> None:
     """Every array of the large slide is whole: a row for each cell counted, and its number in the labels."""
     slide = store.open(out / row["store"])
-    count = sum(int(row[column]) for column in BOUNDS)
+    count = sum(int(row[column]) for column in ("n_rbc", "n_wbc", "n_platelet", "n_nrbc"))
     assert {len(column) for column in slide.cells.values()} == {count}
     assert np.array_equal(slide.cells["id"], np.arange(1, count + 1))
     assert float(row["analysed_fraction"]) == 1.0
     seen = ids_in_labels(slide, count)
-    assert seen > 0.999 * count, "cells without a pixel: more than could lie under others"
+    assert seen > 0.997 * count, "cells without a pixel: more than lie under others in the thick part"
     assert slide.tiles.status.sum() == 0
 
 
