@@ -1,4 +1,4 @@
-"""A cluster that is already there: workers that come late, a driver that dies before its workers."""
+"""A cluster that is already there, and a driver that dies before its workers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from distributed import Client
 
 from tests.faults.processes import ROOT, completed, running
 from tests.oracle import draw_cells, write_oracle_slide
@@ -60,20 +58,10 @@ class Cluster:
             )
         )
 
-    def done_by_worker(self) -> list[int]:
-        """Return how many tasks each worker has done."""
-        with Client(self.address, timeout="30s") as client:  # type: ignore[no-untyped-call]
-            counts: dict[str, int] = client.run(_executed)
-        return list(counts.values())
-
     def close(self) -> None:
         for process in reversed(self.processes):
             process.kill()
             process.communicate()
-
-
-def _executed(dask_worker: Any) -> int:
-    return int(dask_worker.state.executed_count)
 
 
 @pytest.fixture
@@ -88,18 +76,6 @@ def draw(folder: Path, sizes: list[tuple[int, int]]) -> Path:
     for number, (width, height) in enumerate(sizes):
         write_oracle_slide(folder / f"{number}.tif", draw_cells(width, height, width * height // 3000, seed=number))
     return folder
-
-
-def test_a_worker_that_joins_late_gets_work(cluster: Cluster, tmp_path: Path) -> None:
-    slides = draw(tmp_path / "in", [(1000, 1000)])
-    with running(slides, tmp_path / "out", scheduler=cluster.address, engine="load_slow_engine") as run:
-        assert run.wait_until_started()
-        cluster.add_worker()
-        code, said = run.ended(timeout=400)
-    assert code == 0, said
-    done = cluster.done_by_worker()
-    assert len(done) == 2
-    assert min(done) > 0, "the late worker was given nothing"
 
 
 def test_workers_that_outlive_their_driver_publish_nothing(cluster: Cluster, tmp_path: Path) -> None:
