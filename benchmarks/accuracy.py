@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from benchmarks import record
 from pbsbatch import engines, models
 from pbsbatch.config import Config
+from pbsbatch.datasets.readers import DataSet, read
+from pbsbatch.datasets.samples import CLASSES, Sample, encode
 from pbsbatch.detections import OWNED, Detections
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import ScaleError
@@ -34,8 +36,6 @@ from pbsbatch.run.prepare import cut_slide
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.store import TileRows
 from pbsbatch.synth import Scene
-from pbsbatch.train.readers import DataSet, read
-from pbsbatch.train.samples import CLASSES, Sample, encode
 
 HELD_OUT = Path(__file__).resolve().parents[1] / "pbsbatch" / "train" / "configs" / "cbc_fields.txt"
 LEAST_SCORE = 0.01

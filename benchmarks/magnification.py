@@ -18,12 +18,12 @@ import numpy as np
 from benchmarks import record
 from benchmarks.accuracy import cells_of, figure
 from pbsbatch import engines, models
+from pbsbatch.datasets.readers import DataSet, read
+from pbsbatch.datasets.samples import CLASSES, Sample, encode
 from pbsbatch.detections import Detections
 from pbsbatch.engines.base import Engine
 from pbsbatch.evaluate import fields_found, fields_truth, verdicts
 from pbsbatch.models.base import Model
-from pbsbatch.train.readers import DataSet, read
-from pbsbatch.train.samples import CLASSES, Sample, encode
 
 DIAMETERS = (14, 20, 29, 42, 60, 85, 120, 160, 200)
 MIN_SIDE_PX = 2.0

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 
 from benchmarks import record
 from pbsbatch import models
+from pbsbatch.datasets.readers import DataSet, read
+from pbsbatch.datasets.samples import WHITE
 from pbsbatch.differential import _window
 from pbsbatch.engines.load import load_classifier as load_engine
 from pbsbatch.errors import EngineError
@@ -35,8 +37,6 @@ from pbsbatch.train.classifier.judge import judge
 from pbsbatch.train.classifier.pictures import Split, load
 from pbsbatch.train.classifier.settings import read_settings
 from pbsbatch.train.fields import loaded
-from pbsbatch.train.readers import DataSet, read
-from pbsbatch.train.samples import WHITE
 
 ENGINES = (("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("torch", "fp32"))
 PER_SHEET, COLUMNS, SHOWN_PX = 96, 12, 96

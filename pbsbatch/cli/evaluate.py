@@ -76,9 +76,9 @@ def _pair(text: str) -> tuple[str, str]:
 def _labelled(path: Path, file_format: str, split: str) -> Labels:
     import numpy as np
 
+    from pbsbatch.datasets.readers import DataSet, read
+    from pbsbatch.datasets.samples import CLASSES
     from pbsbatch.evaluate.labels import Labelled, Labels
-    from pbsbatch.train.readers import DataSet, read
-    from pbsbatch.train.samples import CLASSES
 
     samples, _ = read(DataSet(path, file_format, split), skip_bad=True)
     return Labels(

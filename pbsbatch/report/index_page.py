@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pbsbatch.report import shell, svg
+from pbsbatch.pages import shell, svg
 from pbsbatch.report.slide_page import TYPES
 
 __all__ = ["Entry", "index_page"]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.report import pictures, shell, svg
+from pbsbatch.pages import shell, svg
+from pbsbatch.report import pictures
 from pbsbatch.report.pictures import Crop, Layer
 from pbsbatch.store import StoredSlide
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.train.samples import Sample
+from pbsbatch.datasets.samples import Sample
 from pbsbatch.train.settings import Variety
 from pbsbatch.train.stain import restain, worsen
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.samples import CLASSES
 from pbsbatch.errors import PbsbatchError, UsageError
 from pbsbatch.nets.detector import DetectorNet, NetSize
 from pbsbatch.train.batches import Batch, batches, normalised
@@ -27,7 +28,6 @@ from pbsbatch.train.ema import Ema
 from pbsbatch.train.fields import Loaded
 from pbsbatch.train.judge import Report, judge
 from pbsbatch.train.loss import Losses, detector_loss
-from pbsbatch.train.samples import CLASSES
 from pbsbatch.train.settings import Settings
 from pbsbatch.train.steps import optimiser, rate_of, refuse_other
 

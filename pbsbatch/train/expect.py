@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.train.outlines import centre_and_half, directions
-from pbsbatch.train.samples import RED
+from pbsbatch.datasets.outlines import centre_and_half, directions
+from pbsbatch.datasets.samples import RED
 
 __all__ = ["expected_outlines", "free_reach", "rivals", "whole_boxes"]
 

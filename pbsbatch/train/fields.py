@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.readers import DataSet, read
+from pbsbatch.datasets.samples import Sample
 from pbsbatch.errors import UsageError
-from pbsbatch.train.readers import DataSet, read
 from pbsbatch.train.refine import refined_outlines
-from pbsbatch.train.samples import Sample
 from pbsbatch.train.settings import DataTable, Settings
 
 __all__ = ["Loaded", "load_training", "load_validation", "loaded"]

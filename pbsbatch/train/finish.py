@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.samples import CLASSES
 from pbsbatch.disk import remove_tree
 from pbsbatch.errors import UsageError
 from pbsbatch.models.facts import DetectorFacts
@@ -28,7 +29,6 @@ from pbsbatch.train.detect import LEAST_SCORE, detect_as_run
 from pbsbatch.train.detector import BEST, net_size
 from pbsbatch.train.fields import Loaded
 from pbsbatch.train.judge import Report, fates, judge
-from pbsbatch.train.samples import CLASSES
 from pbsbatch.train.settings import Settings
 
 __all__ = ["MODEL", "Finished", "calibration_tiles", "finish", "reach"]

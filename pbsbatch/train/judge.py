@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from pbsbatch.datasets.samples import CLASSES
 from pbsbatch.evaluate import Verdicts, detection_ap, fields_found, fields_truth, verdicts
 from pbsbatch.train.detect import Cells
 from pbsbatch.train.fields import Loaded
-from pbsbatch.train.samples import CLASSES
 
 __all__ = ["ClassReport", "Report", "fates", "judge"]
 

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.outlines import centre_and_half, directions, sample_plane
+from pbsbatch.datasets.samples import PLATELET, RAYS, WHITE, Sample
 from pbsbatch.train.expect import expected_outlines, free_reach, rivals, whole_boxes
-from pbsbatch.train.outlines import centre_and_half, directions, sample_plane
-from pbsbatch.train.samples import PLATELET, RAYS, WHITE, Sample
 
 __all__ = ["refined", "refined_outlines"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.outlines import outline_of_mask
+from pbsbatch.datasets.samples import RAYS, Sample, encode, red_cell_diameter
 from pbsbatch.synth import DIFFERENTIAL, STAINS, Scene, SceneCells
-from pbsbatch.train.outlines import outline_of_mask
-from pbsbatch.train.samples import RAYS, Sample, encode, red_cell_diameter
 
 __all__ = ["SOURCE", "SynthRanges", "synthetic_sample", "synthetic_samples"]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.samples import Sample, encode
 from pbsbatch.train import compose
 from pbsbatch.train.compose import Composer, _View
-from pbsbatch.train.samples import Sample, encode
 from pbsbatch.train.settings import Variety
 
 GLASS, CELL = 230, 60

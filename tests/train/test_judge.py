@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pbsbatch.datasets.samples import CLASSES
 from pbsbatch.train.detect import Cells, padded
 from pbsbatch.train.fields import Loaded, loaded
 from pbsbatch.train.judge import fates, judge
-from pbsbatch.train.samples import CLASSES
 from tests.train.tiny import fields
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.train.test_outlines import iou
 
+from pbsbatch.datasets.outlines import fill
+from pbsbatch.datasets.readers import DataSet, read
+from pbsbatch.datasets.samples import PLATELET, RAYS, RED, WHITE
 from pbsbatch.synth import STAINS, Scene
 from pbsbatch.train.expect import expected_outlines, free_reach, whole_boxes
-from pbsbatch.train.outlines import fill
-from pbsbatch.train.readers import DataSet, read
 from pbsbatch.train.refine import refined, refined_outlines
-from pbsbatch.train.samples import PLATELET, RAYS, RED, WHITE
 from pbsbatch.train.synthetic import synthetic_sample
 from tests.data import data
-from tests.train.test_outlines import iou
 
 LEAST = {RED: 0.93, WHITE: 0.90, PLATELET: 0.85}
 

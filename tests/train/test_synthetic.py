@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pbsbatch.train.outlines import fill
-from pbsbatch.train.samples import CLASSES, RED, Sample
+from pbsbatch.datasets.outlines import fill
+from pbsbatch.datasets.samples import CLASSES, RED, Sample
 from pbsbatch.train.synthetic import SynthRanges, synthetic_sample, synthetic_samples
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import torch
 
+from pbsbatch.datasets.samples import CLASSES, Sample
 from pbsbatch.train.detector import Data, Event, Run, begin, teach
 from pbsbatch.train.fields import load_training, load_validation
-from pbsbatch.train.samples import CLASSES, Sample
 from pbsbatch.train.settings import Settings, settings_from_table
 from pbsbatch.train.synthetic import synthetic_samples
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.samples import WHITE
 from pbsbatch.train.classifier.crops import plain
 from pbsbatch.train.classifier.pictures import Cell
 from pbsbatch.train.classifier.settings import Settings
-from pbsbatch.train.samples import WHITE
 from pbsbatch.train.synthetic import RED_CELL_UM, synthetic_samples
 
 __all__ = ["OUTLIERS", "outliers"]

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.duplicates import Groups, group
+from pbsbatch.datasets.readers import CellPicture, DataError, read_folders
 from pbsbatch.models.taxonomy import KINDS, TYPES, kinds_of, of_types
-from pbsbatch.train.classifier.duplicates import Groups, group
 from pbsbatch.train.classifier.settings import Pictures, Settings
-from pbsbatch.train.readers import CellPicture, DataError, read_folders
 
 __all__ = ["SPLITS", "Cell", "Split", "load", "split_of"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
+from pbsbatch.datasets.duplicates import Groups
 from pbsbatch.disk import make_folder, output_errors, remove_tree
 from pbsbatch.models.classifier_facts import ClassifierFacts
 from pbsbatch.models.folder import write_classifier
 from pbsbatch.models.taxonomy import KINDS
 from pbsbatch.nets.export import export_weights, quantise_onnx
 from pbsbatch.train.batches import MEAN, STD
-from pbsbatch.train.classifier.duplicates import Groups
 from pbsbatch.train.classifier.export import calibrated_net, export_classifier
 from pbsbatch.train.classifier.finish import Finished, finish
 from pbsbatch.train.classifier.loop import Event, begin, cutter_of, teach

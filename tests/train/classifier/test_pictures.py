@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pbsbatch.datasets.readers import DataError
 from pbsbatch.models.taxonomy import KINDS, TYPES
 from pbsbatch.train.classifier.pictures import SPLITS, Split, load, split_of
 from pbsbatch.train.classifier.settings import read_settings
-from pbsbatch.train.readers import DataError
 from tests.data import data
 from tests.train.classifier.tiny import picture, tiny_settings, write_cells
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from pbsbatch.train.readers.coco import read_coco
-from pbsbatch.train.readers.fields import DataSet
-from pbsbatch.train.readers.folder import CellPicture, read_folders
-from pbsbatch.train.readers.problems import DataError, Problem, Problems
-from pbsbatch.train.readers.voc import read_voc
-from pbsbatch.train.readers.yolo import read_yolo
-from pbsbatch.train.samples import Sample, with_source_scale
+from pbsbatch.datasets.readers.coco import read_coco
+from pbsbatch.datasets.readers.fields import DataSet
+from pbsbatch.datasets.readers.folder import CellPicture, read_folders
+from pbsbatch.datasets.readers.problems import DataError, Problem, Problems
+from pbsbatch.datasets.readers.voc import read_voc
+from pbsbatch.datasets.readers.yolo import read_yolo
+from pbsbatch.datasets.samples import Sample, with_source_scale
 
 __all__ = ["FORMATS", "CellPicture", "DataError", "DataSet", "Problem", "read", "read_folders"]
 

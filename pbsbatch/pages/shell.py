@@ -14,13 +14,13 @@ __all__ = ["facts", "number", "page", "text"]
 
 def page(title: str, body: Iterable[str], *, script: bool = False) -> str:
     """Return a whole page. The body is HTML already; the title is not."""
-    code = f"<script>{_resource('report.js')}</script>" if script else ""
+    code = f"<script>{_resource('page.js')}</script>" if script else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{_resource('report.css')}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{_resource('page.css')}</style>\n</head>\n<body>\n"
         f"{''.join(body)}\n<footer>Made by pbsbatch {escape(__version__)}. Not a medical device: for research; no "
         f"result of it may decide about a patient.</footer>\n{code}\n</body>\n</html>\n"
     )
@@ -49,4 +49,4 @@ def facts(pairs: Mapping[str, str]) -> str:
 
 @cache
 def _resource(name: str) -> str:
-    return files("pbsbatch.report").joinpath(name).read_text(encoding="utf-8")
+    return files("pbsbatch.pages").joinpath(name).read_text(encoding="utf-8")

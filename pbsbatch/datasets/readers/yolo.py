@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pbsbatch.train.readers.fields import (
+from pbsbatch.datasets.readers.fields import (
     MAX_TEXT_BYTES,
     DataSet,
     Marked,
@@ -18,8 +18,8 @@ from pbsbatch.train.readers.fields import (
     pictures_in,
     read_bytes,
 )
-from pbsbatch.train.readers.problems import DataError, Problems, RecordError
-from pbsbatch.train.samples import Sample
+from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
+from pbsbatch.datasets.samples import Sample
 
 __all__ = ["read_yolo"]
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pbsbatch.datasets.outlines import directions, fill, outline_of_mask, vertices
+from pbsbatch.datasets.samples import RAYS
 from pbsbatch.synth import Scene
-from pbsbatch.train.outlines import directions, fill, outline_of_mask, vertices
-from pbsbatch.train.samples import RAYS
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from pbsbatch.datasets.outlines import outline_of_mask
+from pbsbatch.datasets.readers import DataError, DataSet, read, read_folders
+from pbsbatch.datasets.readers.fields import class_of
+from pbsbatch.datasets.readers.problems import RecordError
+from pbsbatch.datasets.readers.segmentation import polygon_mask
+from pbsbatch.datasets.samples import PLATELET, RAYS, RED, WHITE, encode
 from pbsbatch.synth import Scene, TruthWriter
-from pbsbatch.train.outlines import outline_of_mask
-from pbsbatch.train.readers import DataError, DataSet, read, read_folders
-from pbsbatch.train.readers.fields import class_of
-from pbsbatch.train.readers.problems import RecordError
-from pbsbatch.train.readers.segmentation import polygon_mask
-from pbsbatch.train.samples import PLATELET, RAYS, RED, WHITE, encode
 from tests.data import data
 
 PICTURE = encode(np.full((80, 100, 3), 200, np.uint8))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.train.readers.problems import DataError, Problems, RecordError
-from pbsbatch.train.samples import CLASSES, PLATELET, RAYS, RED, WHITE, Sample, decode, red_cell_diameter
+from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
+from pbsbatch.datasets.samples import CLASSES, PLATELET, RAYS, RED, WHITE, Sample, decode, red_cell_diameter
 
 __all__ = ["PICTURES", "SYNONYMS", "DataSet", "Marked", "class_of", "make_sample", "pictures_in", "read_bytes"]
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.train.samples import RAYS
+from pbsbatch.datasets.samples import RAYS
 
 __all__ = ["centre_and_half", "directions", "fill", "outline_of_mask", "sample_plane", "vertices"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbsbatch.train.samples import (
+from pbsbatch.datasets.samples import (
     PLATELET,
     RAYS,
     RED,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbsbatch.train.classifier.duplicates import group
+from pbsbatch.datasets.duplicates import group
 
 
 def field(seed: int, side: int = 420) -> np.ndarray:

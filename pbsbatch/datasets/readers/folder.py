@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pbsbatch.train.readers.fields import PICTURES
-from pbsbatch.train.readers.problems import DataError
+from pbsbatch.datasets.readers.fields import PICTURES
+from pbsbatch.datasets.readers.problems import DataError
 
 __all__ = ["CellPicture", "read_folders"]
 

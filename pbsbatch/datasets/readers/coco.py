@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.train.outlines import outline_of_mask
-from pbsbatch.train.readers.fields import DataSet, Marked, class_of, make_sample, picture, read_bytes
-from pbsbatch.train.readers.problems import DataError, Problems, RecordError
-from pbsbatch.train.readers.segmentation import mask_of
-from pbsbatch.train.samples import Sample
+from pbsbatch.datasets.outlines import outline_of_mask
+from pbsbatch.datasets.readers.fields import DataSet, Marked, class_of, make_sample, picture, read_bytes
+from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
+from pbsbatch.datasets.readers.segmentation import mask_of
+from pbsbatch.datasets.samples import Sample
 
 __all__ = ["read_coco"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.train.readers.problems import RecordError
+from pbsbatch.datasets.readers.problems import RecordError
 from pbsbatch_kernels import rle
 
 __all__ = ["mask_of", "polygon_mask", "run_lengths"]
