@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pbsbatch.datasets.outlines import outline_of_mask
-from pbsbatch.datasets.readers import DataError, DataSet, read, read_folders
+from pbsbatch.datasets.readers import DataError, DataSet, Problems, fields, read, read_folders, recognise
 from pbsbatch.datasets.readers.fields import class_of
 from pbsbatch.datasets.readers.problems import RecordError
 from pbsbatch.datasets.readers.segmentation import polygon_mask
@@ -20,7 +20,7 @@ REDS = [(5 + 20 * i, 10, 23 + 20 * i, 28) for i in range(4)]
 
 
 def voc(tmp_path: Path, objects: str, size: str = "<size><width>100</width><height>80</height></size>") -> Path:
-    (tmp_path / "Images").mkdir(exist_ok=True)
+    (tmp_path / "Images").mkdir(exist_ok=True, parents=True)
     (tmp_path / "Annotations").mkdir(exist_ok=True)
     (tmp_path / "Images" / "lab_1.png").write_bytes(PICTURE)
     (tmp_path / "Annotations" / "lab_1.xml").write_text(f"<annotation>{size}{objects}</annotation>")
@@ -299,6 +299,38 @@ def test_folders_are_classes(tmp_path: Path) -> None:
         read_folders(tmp_path / "neutrophil")
     with pytest.raises(DataError, match="no such folder"):
         read_folders(tmp_path / "gone")
+
+
+def test_a_field_keeps_every_mark_under_its_own_word(tmp_path: Path) -> None:
+    odd = an_object((50, 50, 50, 50)) + an_object((200, 9, 250, 20), "Cat")
+    problems = Problems()
+    (field,) = fields(DataSet(voc(tmp_path, an_object(REDS[0]) + odd), "voc"), problems)
+    assert [(c.name, c.record) for c in field.cells] == [("RBC", "object 1"), ("RBC", "object 2"), ("Cat", "object 3")]
+    assert field.name == "lab_1" and field.size == (100, 80) and not problems.found
+
+
+def test_formats_are_recognised_with_their_splits(tmp_path: Path) -> None:
+    roots = {kind: tmp_path / kind for kind in ("voc", "yolo", "coco", "folder")}
+    for root in roots.values():
+        root.mkdir()
+    voc(roots["voc"] / "Training", an_object(REDS[0]))
+    for split in ("val", "train"):
+        yolo(roots["yolo"], yolo_line(1, REDS[0]), split=split)
+    coco(roots["coco"], [{"bbox": [1, 2, 3, 4]}])
+    (roots["coco"] / "other.json").write_text("[]")
+    for kind in ("a", "b"):
+        (roots["folder"] / kind).mkdir()
+        (roots["folder"] / kind / "1.jpg").write_bytes(b"")
+    found = {kind: [(d.format, d.split) for d in recognise(root)] for kind, root in roots.items()}
+    assert found == {
+        "voc": [("voc", "Training")], "yolo": [("yolo", "train"), ("yolo", "val")], "coco": [("coco", "train")],
+        "folder": [("folder", "")],
+    }  # fmt: skip
+    assert recognise(roots["coco"] / "train.json")[0].format == "coco"
+    with pytest.raises(DataError, match=r"no labelled data set.*Expected"):
+        recognise(roots["folder"] / "a")
+    with pytest.raises(DataError, match="no such file or folder"):
+        recognise(tmp_path / "gone")
 
 
 def test_the_public_fields_can_be_read() -> None:

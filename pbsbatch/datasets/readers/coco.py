@@ -7,7 +7,7 @@ marks a place where cells were not told apart: it is unsure, and no cell.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,35 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.datasets.outlines import outline_of_mask
-from pbsbatch.datasets.readers.fields import DataSet, Marked, class_of, make_sample, picture, read_bytes
+from pbsbatch.datasets.readers.fields import DataSet, Field, Marked, picture, read_bytes
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
 from pbsbatch.datasets.readers.segmentation import mask_of
-from pbsbatch.datasets.samples import Sample
 
 __all__ = ["read_coco"]
 
 MAX_JSON_BYTES = 2 << 30
 
 
-def read_coco(data: DataSet, problems: Problems) -> list[Sample]:
-    """Return the fields of one file (root, or root/<split>.json), sorted by name."""
+def read_coco(data: DataSet, problems: Problems) -> Iterator[Field]:
+    """Yield the fields of one file (root, or root/<split>.json), sorted by name."""
     path = _file(data)
     tree = _tree(path)
     try:
-        kinds = {row["id"]: class_of(str(row["name"]), f"category {row['id']}") for row in tree["categories"]}
+        names = {row["id"]: str(row["name"]) for row in tree["categories"]}
         rows: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in tree["images"]}
     except (KeyError, TypeError) as e:
         raise DataError(f"a category or image lacks {e}", path=path, cure="Export it again") from e
-    except RecordError as e:
-        raise DataError(f"{e.record}: {e.what}", path=path, cure=e.cure) from e
     for row in tree["annotations"]:
         with problems.field(path):
             _home(rows, row).append(row)
-    samples: list[Sample] = []
     for image in sorted(tree["images"], key=lambda row: str(row.get("file_name"))):
         with problems.field(path):
-            samples.append(_field(data, path, image, rows[image["id"]], kinds, problems))
-    return samples
+            yield _field(path, image, rows[image["id"]], names)
 
 
 def _file(data: DataSet) -> Path:
@@ -77,10 +72,7 @@ def _home(rows: dict[int, list[dict[str, Any]]], row: Any) -> list[dict[str, Any
     return rows[row["image_id"]]
 
 
-def _field(
-    data: DataSet, path: Path, image: dict[str, Any], rows: list[dict[str, Any]], kinds: dict[int, int],
-    problems: Problems,
-) -> Sample:  # fmt: skip
+def _field(path: Path, image: dict[str, Any], rows: list[dict[str, Any]], names: dict[int, str]) -> Field:
     record = f"image {image['id']}"
     try:
         name = PurePosixPath(str(image["file_name"]))
@@ -97,20 +89,18 @@ def _field(
             f"labels are for {told[0]}x{told[1]} pixels, {name} has {size[0]}x{size[1]}",
             "Find the picture they were drawn on", record,
         )  # fmt: skip
-    crowds = [row for row in rows if row.get("iscrowd")]
-    marked = [_marked(row, kinds, size) for row in rows if not row.get("iscrowd")]
-    sample = make_sample(data, file, path, encoded, size, marked, problems)
-    doubtful = np.array([_box(row) for row in crowds], np.float32).reshape(-1, 4)
-    return replace(sample, unsure=np.concatenate([sample.unsure, doubtful]))
+    crowds = tuple(_box(row) for row in rows if row.get("iscrowd"))
+    marked = tuple(_marked(row, names, size) for row in rows if not row.get("iscrowd"))
+    return Field(file, path, encoded, size, marked, crowds)
 
 
-def _marked(row: dict[str, Any], kinds: dict[int, int], size: tuple[int, int]) -> Marked:
+def _marked(row: dict[str, Any], names: dict[int, str], size: tuple[int, int]) -> Marked:
     record = f"annotation {row.get('id')}"
-    kind = kinds.get(row.get("category_id", -1))
-    if kind is None:
+    name = names.get(row.get("category_id", -1))
+    if name is None:
         raise RecordError(f"category {row.get('category_id')} is not in the file", "Add it to categories", record)
     box = _box(row)
-    return Marked(record, kind, box, _outline(row.get("segmentation"), box, size, record))
+    return Marked(record, name, box, _outline(row.get("segmentation"), box, size, record))
 
 
 def _box(row: dict[str, Any]) -> tuple[float, float, float, float]:

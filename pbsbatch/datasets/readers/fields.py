@@ -1,8 +1,10 @@
-"""What all readers share: pictures, class names, boxes, and the finished sample."""
+"""What all readers share: pictures, the field as its files have it, class names, boxes, and the finished sample.
+
+Law: a Field holds every mark of its files, also those that no training may see; judging them is its reader's matter.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
 from pbsbatch.datasets.samples import CLASSES, PLATELET, RAYS, RED, WHITE, Sample, decode, red_cell_diameter
 
-__all__ = ["PICTURES", "SYNONYMS", "DataSet", "Marked", "class_of", "make_sample", "pictures_in", "read_bytes"]
+__all__ = ["PICTURES", "SYNONYMS", "DataSet", "Field", "Marked", "class_of", "pictures_in", "read_bytes", "sample_of"]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MAX_FILE_BYTES = 256 << 20
@@ -42,12 +44,29 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """One marked cell as a label file has it; an outline is NaN where the file has none."""
+    """One marked cell as a label file has it, under the file's own word for its class."""
 
     record: str
-    kind: int
+    name: str
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
     outline: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """A picture and what its label file marks in it, not yet judged."""
+
+    image: Path
+    labels: Path
+    encoded: bytes  # the picture's file
+    size: tuple[int, int]  # width, height
+    cells: tuple[Marked, ...]
+    crowds: tuple[tuple[float, float, float, float], ...] = ()  # places where cells were not told apart
+
+    @property
+    def name(self) -> str:
+        """Return the picture's stem."""
+        return self.image.stem
 
 
 def class_of(name: str, record: str = "") -> int:
@@ -93,28 +112,27 @@ def picture(path: Path) -> tuple[bytes, tuple[int, int]]:
     return encoded, (pixels.shape[1], pixels.shape[0])
 
 
-def make_sample(
-    data: DataSet, image: Path, labels: Path, encoded: bytes, size: tuple[int, int], marked: Sequence[Marked],
-    problems: Problems,
-) -> Sample:  # fmt: skip
+def sample_of(data: DataSet, field: Field, problems: Problems) -> Sample:
     """Return the finished sample: boxes cut to the picture, empty ones dropped with a note."""
     kept: list[Marked] = []
     boxes: list[NDArray[np.float32]] = []
-    for cell in marked:
-        box = _cut(cell, size, labels, problems)
+    classes: list[int] = []
+    for cell in field.cells:
+        box = _cut(cell, field.size, field.labels, problems)
         if box is not None:
             kept.append(cell)
             boxes.append(box)
+            classes.append(class_of(cell.name, cell.record))
     unknown = np.full(RAYS, np.nan, np.float32)
-    everywhere = np.array([[0, 0, *size]], np.float32)
+    unsure = [*field.crowds] if data.complete else [(0.0, 0.0, *map(float, field.size)), *field.crowds]
     all_boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    classes = np.array([cell.kind for cell in kept], np.uint8)
-    measured = red_cell_diameter(all_boxes, classes, size)
+    kinds = np.array(classes, np.uint8)
+    measured = red_cell_diameter(all_boxes, kinds, field.size)
     return Sample(
-        name=image.stem, source=data.source or image.stem.partition("_")[0], encoded=encoded, size=size,
-        boxes=all_boxes, classes=classes,
+        name=field.name, source=data.source or field.name.partition("_")[0], encoded=field.encoded, size=field.size,
+        boxes=all_boxes, classes=kinds,
         outlines=np.array([unknown if c.outline is None else c.outline for c in kept], np.float32).reshape(-1, RAYS),
-        unsure=np.zeros((0, 4), np.float32) if data.complete else everywhere,
+        unsure=np.array(unsure, np.float32).reshape(-1, 4),
         red_cell_px=measured if np.isfinite(measured) else data.red_cell_px,
     )  # fmt: skip
 

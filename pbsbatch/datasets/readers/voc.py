@@ -7,46 +7,42 @@ writes one for an empty field too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from pbsbatch.datasets.readers.fields import (
     MAX_TEXT_BYTES,
     DataSet,
+    Field,
     Marked,
-    class_of,
-    make_sample,
     picture,
     pictures_in,
     read_bytes,
 )
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
-from pbsbatch.datasets.samples import Sample
 
 __all__ = ["read_voc"]
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read_voc(data: DataSet, problems: Problems) -> list[Sample]:
-    """Return the fields of one folder, sorted by name."""
+def read_voc(data: DataSet, problems: Problems) -> Iterator[Field]:
+    """Yield the fields of one folder, sorted by name."""
     root = data.root / data.split
     folders = [root / name for name in ("Images", "JPEGImages", "images")]
     images = pictures_in(next((folder for folder in folders if folder.is_dir()), folders[0]))
     texts = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
     if not texts:
         raise DataError("no .xml files here", path=root / "Annotations", cure="Expected one for each picture")
-    samples: list[Sample] = []
     for stem, image in images.items():
         labels = texts.pop(stem, root / "Annotations" / f"{stem}.xml")
         with problems.field(labels):
             encoded, size = picture(image)
-            marked = _objects(_parse(labels), size)
-            samples.append(make_sample(data, image, labels, encoded, size, marked, problems))
+            yield Field(image, labels, encoded, size, tuple(_objects(_parse(labels), size)))
     for labels in texts.values():
         with problems.field(labels):
             raise RecordError("labels without a picture", "Put the picture beside the others or delete the labels")
-    return samples
 
 
 class _NoDoctype(TreeBuilder):
@@ -84,7 +80,7 @@ def _object(node: Element, record: str) -> Marked:
     if box is None:
         raise RecordError("has no bndbox", "Draw its box or delete the object", record)
     x0, y0, x1, y1 = (_number(box, corner, record) for corner in _CORNERS)
-    return Marked(record, class_of(node.findtext("name") or "", record), (x0, y0, x1, y1))
+    return Marked(record, (node.findtext("name") or "").strip(), (x0, y0, x1, y1))
 
 
 def _number(node: Element, name: str, record: str) -> float:
