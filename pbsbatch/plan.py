@@ -64,6 +64,8 @@ class Needs:
     max_cell_um: float
     context_px: int
     tile_px: int | None = None  # the side of its tiles, where it takes no other
+    step_px: int = STEP_PX  # halos, and so the tiles of a fixed side, lie on multiples of it
+    lane_bytes_px: int = BYTES_PER_LANE_PX  # memory per pixel of a tile for each lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Plan:
     rows_per_strip: int
     wanted: NDArray[np.bool_] = field(repr=False)  # (rows, cols): tiles whose core may hold cells
     coarser: tuple[float, ...] = ()  # the one tile is looked at so many times shrunk, too
+    lane_bytes_px: int = BYTES_PER_LANE_PX
 
     @property
     def rows(self) -> int:
@@ -160,7 +163,7 @@ class Plan:
     def projected_memory(self, lanes: int = 1) -> int:
         """Return the bytes a worker of so many lanes needs at its peak: the tile tells, not the slide or its cells."""
         height, width = self.tile_shape
-        return WORKER_BYTES + height * width * (BYTES_PER_TILE_PX + lanes * BYTES_PER_LANE_PX)
+        return WORKER_BYTES + height * width * (BYTES_PER_TILE_PX + lanes * self.lane_bytes_px)
 
     @property
     def projected_disk(self) -> int:
@@ -191,7 +194,7 @@ def make_plan(
     scale = work_scale(levels, mpp / least, needs.work_mpp)
     work_w, work_h = max(1, math.ceil(level0.width / scale)), max(1, math.ceil(level0.height / scale))
     max_cell_px = math.ceil(needs.max_cell_um * least / (mpp * scale))
-    halo = required_halo(max_cell_px, needs.context_px, config.halo)
+    halo = required_halo(max_cell_px, needs.context_px, config.halo, needs.step_px)
     one_tile = config.core is None and config.halo is None and config.origin == (0, 0)
     core_w, core_h = (_stepped(config.core or _even(length, _least_core(halo))) for length in (work_w, work_h))
     if needs.tile_px is not None:
@@ -203,7 +206,7 @@ def make_plan(
         slide_id=slide_id, width=level0.width, height=level0.height, mpp=mpp, mpp_source=mpp_source, scale=scale,
         work_width=work_w, work_height=work_h, core_w=core_w, core_h=core_h, halo=halo, max_cell_px=max_cell_px,
         origin=config.origin, rows_per_strip=max(1, TILES_PER_STRIP // cols), wanted=np.ones((rows, cols), np.bool_),
-        coarser=tuple(m / least for m in sorted(set(magnifications)) if m > least),
+        coarser=tuple(m / least for m in sorted(set(magnifications)) if m > least), lane_bytes_px=needs.lane_bytes_px,
     )  # fmt: skip
     if plan.coarser and rows * cols > 1:
         raise PlanError(
@@ -220,8 +223,8 @@ def work_scale(levels: Sequence[Level], mpp: float, work_mpp: float) -> float:
     return near.downsample if abs(near.downsample / scale - 1) <= SNAP else scale
 
 
-def required_halo(max_cell_px: int, context_px: int, asked: int | None) -> int:
-    """Return the halo, a multiple of STEP_PX, or refuse one that would cut cells with the numbers in the message."""
+def required_halo(max_cell_px: int, context_px: int, asked: int | None, step_px: int = STEP_PX) -> int:
+    """Return the halo, a multiple of step_px, or refuse one that would cut cells with the numbers in the message."""
     half = math.ceil(max_cell_px / 2)
     least = half + BAND_PX + context_px
     if asked is not None and asked < least:
@@ -230,7 +233,7 @@ def required_halo(max_cell_px: int, context_px: int, asked: int | None) -> int:
             f"{BAND_PX} for the seam band, {context_px} for the model's context",
             cure="Leave halo out of the config, or raise it",
         )
-    return _stepped(least if asked is None else asked)
+    return _stepped(least if asked is None else asked, step_px)
 
 
 def _core_of(tile_px: int, halo: int) -> int:
@@ -255,9 +258,9 @@ def _even(length: int, least: int) -> int:
     return math.ceil(length / max(1, length // least))
 
 
-def _stepped(length: int) -> int:
-    """Return the least multiple of STEP_PX that holds a length."""
-    return STEP_PX * math.ceil(length / STEP_PX)
+def _stepped(length: int, step_px: int = STEP_PX) -> int:
+    """Return the least multiple of a step that holds a length."""
+    return step_px * math.ceil(length / step_px)
 
 
 def _start(origin: int, core: int) -> int:

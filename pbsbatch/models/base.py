@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.geometry import Box
+from pbsbatch.plan import BYTES_PER_LANE_PX, STEP_PX
 
 __all__ = ["Calibration", "Found", "Model", "ModelSpec", "Raw", "Survey"]
 
@@ -33,6 +34,8 @@ class ModelSpec:
     context_px: int  # work pixels around a cell that its result may depend on
     engine: str  # the engine it runs on when none is asked for
     tile_px: int | None = None  # the side of its tiles, where it takes no other
+    step_px: int = STEP_PX  # tiles that begin on multiples of it see a cell alike
+    lane_bytes_px: int = BYTES_PER_LANE_PX  # memory per pixel of a tile for each lane of its engine
 
 
 @dataclass(frozen=True, slots=True)

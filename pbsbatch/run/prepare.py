@@ -82,7 +82,10 @@ def cut_slide(
         seen = survey(slide, work_scale(slide.levels, mpp, spec.work_mpp))
         plan = make_plan(
             slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, config=config, foreground=seen.foreground,
-            needs=Needs(spec.work_mpp, max(spec.max_cell_um, reach_um), spec.context_px, spec.tile_px),
+            needs=Needs(
+                spec.work_mpp, max(spec.max_cell_um, reach_um), spec.context_px, spec.tile_px, spec.step_px,
+                spec.lane_bytes_px,
+            ),
             magnifications=_magnifications(slide, mpp, source, model, config, engine),
         )  # fmt: skip
     except PbsbatchError:

@@ -160,3 +160,19 @@ def test_geometry_depends_on_slide_and_config_alone() -> None:
     one, two = plan_of(9000, 7000), plan_of(9000, 7000)
     assert one.facts() == two.facts()
     assert all_tiles(one) == all_tiles(two)
+
+
+@given(size=st.integers(1, 3000), halo=st.one_of(st.none(), st.integers(70, 150)))
+def test_tiles_of_a_fixed_side_begin_on_the_models_own_steps(size: int, halo: int | None) -> None:
+    """A network whose coarsest stride is 64 sees a cell alike from every tile."""
+    needs = Needs(work_mpp=0.25, max_cell_um=25, context_px=10, tile_px=512, step_px=64)
+    plan = plan_of(size, size, Config(halo=halo), needs=needs)
+    assert plan.tile_shape == (512, 512)
+    for tile in all_tiles(plan):
+        assert tile.read.x % 64 == tile.read.y % 64 == 0
+
+
+def test_the_memory_of_a_lane_is_the_models() -> None:
+    light, heavy = (plan_of(900, 900, needs=Needs(0.25, 25, 10, lane_bytes_px=n)) for n in (40, 400))
+    height, width = heavy.tile_shape
+    assert heavy.projected_memory(2) - light.projected_memory(2) == 2 * 360 * height * width
