@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pbsbatch.errors import StoreError, UsageError
+from pbsbatch.ledger import Correction, Ledger
 from pbsbatch.run.csv_text import plain_cell
 from pbsbatch.run.discovery import discover
 from pbsbatch.store import StoredSlide, open_store
@@ -31,6 +32,7 @@ class RunSlide:
     name: str  # as summary.csv has it: the path below the input
     row: Mapping[str, str]  # of summary.csv; empty while the run is not finished
     path: Path  # of the store, which may not be there
+    ledger: Ledger | None = field(default=None, repr=False, compare=False)  # of the run
 
     @cached_property
     def store(self) -> StoredSlide:
@@ -41,6 +43,26 @@ class RunSlide:
     def cells(self) -> Mapping[str, Any]:
         """Return the table of cells, one array for each column, rows in the order of the ids."""
         return self.store.cells
+
+    @cached_property
+    def corrections(self) -> tuple[Correction, ...]:
+        """Return what people said of its cells, in order. Raises StoreError where the ledger is damaged."""
+        said = () if self.ledger is None else self.ledger.of(self.id)
+        return tuple(one for one in said if one.store == self.store.info.key)
+
+    def frame(self) -> Any:
+        """Return the cells as a pandas DataFrame by id, classes and types by name. Raises UsageError without pandas."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UsageError(
+                "a DataFrame needs pandas", cure="Run: pip install pandas; slide.cells needs none"
+            ) from error
+        frame = pd.DataFrame(dict(self.cells))
+        types = [*self.store.types, ""]
+        frame["class"] = pd.Categorical.from_codes(frame["class"].astype(int), categories=list(self.store.classes))
+        frame["type"] = [types[min(int(i), len(types) - 1)] for i in frame["type"]]
+        return frame.set_index("id")
 
     @property
     def mpp(self) -> float | None:
@@ -56,6 +78,7 @@ class Run(Sequence[RunSlide]):
     path: Path
     slides: tuple[RunSlide, ...]
     facts: Mapping[str, Any]  # run.json; empty while the run is not finished
+    ledger: Ledger = field(repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.slides)
@@ -68,6 +91,11 @@ class Run(Sequence[RunSlide]):
 
     def __iter__(self) -> Iterator[RunSlide]:
         return iter(self.slides)
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """Return all that people said of cells, also of slides that were computed again since."""
+        return self.ledger.corrections
 
     @property
     def finished(self) -> bool:
@@ -97,11 +125,11 @@ def open_run(out: str | Path) -> Run:
     by_store = {Path(row["store"]).stem: row for row in rows if row.get("store")}
     stores = {p.stem: p for p in sorted((path / "slides").glob("*.zarr"))}
     order = [*(i for i in by_store if i in stores), *(i for i in stores if i not in by_store)]
-    slides = []
+    slides, ledger = [], Ledger(path)
     for slide_id in order:
         row = by_store.get(slide_id, {})
-        slides.append(RunSlide(slide_id, row.get("slide", slide_id), row, stores[slide_id]))
-    return Run(path, tuple(slides), _facts(path / "run.json"))
+        slides.append(RunSlide(slide_id, row.get("slide", slide_id), row, stores[slide_id], ledger))
+    return Run(path, tuple(slides), _facts(path / "run.json"), ledger)
 
 
 def originals(run: Run) -> Mapping[str, Path]:

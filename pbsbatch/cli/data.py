@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pbsbatch.cli.import_labels import import_labels
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "synth"]
 
 app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True)
+
+
+app.command("import-labels")(import_labels)
 
 
 @app.callback()

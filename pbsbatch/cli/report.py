@@ -23,7 +23,7 @@ def report(out: Annotated[Path, typer.Argument(help="The folder of a run's resul
     from pbsbatch.errors import UsageError
     from pbsbatch.report import write_report
     from pbsbatch.results import open_run, originals
-    from pbsbatch.run.manifest import renew_report
+    from pbsbatch.run.manifest import renew
 
     run, show = open_run(out), console()
     try:
@@ -34,5 +34,5 @@ def report(out: Annotated[Path, typer.Argument(help="The folder of a run's resul
     with Progress(console=show, transient=True, disable=not show.is_terminal) as progress:
         task = progress.add_task("writing pages", total=len(run) or None)
         path = write_report(out, found, tick=lambda name: progress.advance(task))
-    renew_report(out)
+    renew(out)
     show.print(f"{escape(str(path))}", soft_wrap=True)

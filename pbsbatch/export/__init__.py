@@ -11,6 +11,7 @@ from pbsbatch.disk import output_errors, remove_tree, unique
 from pbsbatch.errors import UsageError
 from pbsbatch.export import text
 from pbsbatch.export.crops import write_crops
+from pbsbatch.export.cvat import cvat
 from pbsbatch.export.table import write_parquet
 from pbsbatch.results import Run, RunSlide
 
@@ -67,7 +68,7 @@ def export(
 def _write(
     run: Run, slides: Sequence[RunSlide], file_format: str, work: Path, classes: Sequence[str], counter: text.Counter
 ) -> None:
-    whole = {"coco": text.coco, "cvat": text.cvat, "json": text.outlines, "csv": text.csv_table}
+    whole = {"coco": text.coco, "cvat": cvat, "json": text.outlines, "csv": text.csv_table}
     if file_format in whole:
         _write_text(work, whole[file_format](slides, counter))
     elif file_format == "parquet":

@@ -1,4 +1,4 @@
-"""The text formats, each a stream of pieces: COCO, GeoJSON for QuPath, CVAT for images, a JSON of outlines, CSV.
+"""The text formats, each a stream of pieces: COCO, GeoJSON for QuPath, a JSON of outlines, CSV.
 
 Laws. Nothing is held but the cells at hand. Coordinates are level-0 pixels. Text from outside (names of slides, classes
 and types) is escaped as the format wants it.
@@ -12,19 +12,17 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.errors import one_line
 from pbsbatch.export.cells import Cells, stream
 from pbsbatch.export.table import COLUMNS, rows_of
 from pbsbatch.results import RunSlide
 from pbsbatch.run.csv_text import safe_cell
 
-__all__ = ["Counter", "coco", "csv_table", "cvat", "geojson", "outlines"]
+__all__ = ["Cell", "Counter", "classes_of", "coco", "csv_table", "each", "geojson", "outlines"]
 
 COLOURS = ((214, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (240, 228, 66))
 """Of classes in turn: safe for colour-blind readers."""
@@ -46,7 +44,7 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class Cell:
     """One cell as plain values."""
 
     id: int
@@ -60,7 +58,8 @@ class _Cell:
     covered: bool
 
 
-def _each(slide: RunSlide, counter: Counter) -> Iterator[_Cell]:
+def each(slide: RunSlide, counter: Counter) -> Iterator[Cell]:
+    """Yield the cells of a slide, and count them."""
     classes, types = slide.store.classes, slide.store.types
     for cells in stream(slide.store):
         c = cells.columns
@@ -69,7 +68,7 @@ def _each(slide: RunSlide, counter: Counter) -> Iterator[_Cell]:
         scores = np.stack([c["score"], c["type_score"]], 1).astype(np.float64).round(4).tolist()
         for i, (number, kind, sort, area) in enumerate(plain):
             score, type_score = scores[i]
-            yield _Cell(
+            yield Cell(
                 number, classes[kind], types[sort] if sort < len(types) else "", tuple(corners[i]), score, type_score,
                 area, cells.outline(i), bool(cells.covered[i]),
             )  # fmt: skip
@@ -78,7 +77,7 @@ def _each(slide: RunSlide, counter: Counter) -> Iterator[_Cell]:
 
 def coco(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
     """Yield a COCO data set: images, annotations with polygons, categories."""
-    classes = _classes(slides)
+    classes = classes_of(slides)
     images = [
         {"id": n, "file_name": s.name, "width": s.store.attributes["store"]["width_px"],
          "height": s.store.attributes["store"]["height_px"]} for n, s in enumerate(slides, 1)
@@ -88,7 +87,7 @@ def coco(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
     yield f'"categories": {json.dumps(categories)},\n"annotations": ['
     number = 0
     for image, slide in enumerate(slides, 1):
-        for cell in _each(slide, counter):
+        for cell in each(slide, counter):
             x0, y0, x1, y1 = cell.box
             extra = {"cell": cell.id} | ({"type": cell.type, "type_score": cell.type_score} if cell.type else {})
             number += 1
@@ -105,7 +104,7 @@ def geojson(slide: RunSlide, counter: Counter) -> Iterator[str]:
     classes = slide.store.classes
     yield '{"type": "FeatureCollection", "features": ['
     first = True
-    for cell in _each(slide, counter):
+    for cell in each(slide, counter):
         ring = [*cell.points.tolist(), cell.points[0].tolist()]
         measured: dict[str, float] = {"score": cell.score, "area px": cell.area}
         if slide.mpp is not None:
@@ -124,34 +123,6 @@ def geojson(slide: RunSlide, counter: Counter) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def cvat(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
-    """Yield CVAT for images 1.1: a polygon for each cell, with its number, score and type as attributes."""
-    types = sorted({name for s in slides for name in s.store.types})
-    attributes = "".join(
-        f"<attribute><name>{name}</name><mutable>False</mutable><input_type>{kind}</input_type>"
-        f"<default_value></default_value><values>{escape(chr(10).join(values))}</values></attribute>"
-        for name, kind, values in (("cell", "text", ()), ("score", "text", ()), ("type", "select", ("", *types)))
-    )
-    labels = "".join(
-        f"<label><name>{escape(name)}</name><attributes>{attributes}</attributes></label>" for name in _classes(slides)
-    )
-    yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>'
-    yield f"<name>pbsbatch</name><size>{len(slides)}</size><mode>annotation</mode><labels>{labels}</labels>"
-    yield "</task></meta>\n"
-    for number, slide in enumerate(slides):
-        about = slide.store.attributes["store"]
-        yield f'<image id="{number}" name="{escape(one_line(slide.name))}" '
-        yield f'width="{about["width_px"]}" height="{about["height_px"]}">\n'
-        for cell in _each(slide, counter):
-            points = ";".join(f"{x:g},{y:g}" for x, y in cell.points.tolist())
-            said = {"cell": cell.id, "score": cell.score, "type": cell.type}
-            inner = "".join(f'<attribute name="{n}">{escape(str(v))}</attribute>' for n, v in said.items())
-            yield f'<polygon label="{escape(cell.name)}" source="auto" occluded="{int(cell.covered)}" '
-            yield f'points="{points}" z_order="0">{inner}</polygon>\n'
-        yield "</image>\n"
-    yield "</annotations>\n"
-
-
 def outlines(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
     """Yield the JSON of outlines: per image its size and a list of masks with class, score, box and vertices."""
     yield '{"data": {'
@@ -160,7 +131,7 @@ def outlines(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
         head = json.dumps({"filename": slide.name, "height": about["height_px"], "width": about["width_px"]})
         yield ("\n" if number == 0 else ",\n") + f'"{number}": {head[:-1]}, "masks": ['
         first = True
-        for cell in _each(slide, counter):
+        for cell in each(slide, counter):
             x0, y0, x1, y1 = cell.box
             yield ("\n" if first else ",\n") + json.dumps({
                 "class_name": cell.name, "score": cell.score,
@@ -191,5 +162,6 @@ def _line(values: Sequence[Any]) -> str:
     return out.getvalue()
 
 
-def _classes(slides: Sequence[RunSlide]) -> list[str]:
+def classes_of(slides: Sequence[RunSlide]) -> list[str]:
+    """Return the names of all slides' classes, each once."""
     return list(dict.fromkeys(name for s in slides for name in s.store.classes))

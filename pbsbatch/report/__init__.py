@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +85,10 @@ def write_report(out: Path, originals: Mapping[str, Path], tick: Callable[[str],
         entries.append(_entry(run, slide, row, originals, [f for f in failures if f["slide"] == row["slide"]]))
         tick(row["slide"])
     if len(entries) > MOST_THUMBNAILS:
-        entries = [Entry(e.row, e.link, "", e.measured) for e in entries]
+        entries = [replace(e, thumbnail="") for e in entries]
     with output_errors(out):
-        write_atomic(out / INDEX, [index_page(run.facts, entries, _rows(out / "samples.csv")).encode()])
+        corrected = sum(len(slide.corrections) for slide in run)
+        write_atomic(out / INDEX, [index_page(run.facts, entries, _rows(out / "samples.csv"), corrected).encode()])
     return out / INDEX
 
 
@@ -97,7 +100,8 @@ def _entry(
         return Entry(row)
     part = prepare(run.path, slide, originals.get(slide.id))
     link = f"{PAGES}/{slide.id}.html"
-    page = slide_page.slide_page(row, part["body"], failures, f"../{INDEX}")
+    kinds = Counter(one.kind for one in slide.corrections)
+    page = slide_page.slide_page(row, part["body"], failures, f"../{INDEX}", kinds)
     with output_errors(run.path):
         make_folder(run.path / PAGES)
         write_atomic(run.path / link, [page.encode()])

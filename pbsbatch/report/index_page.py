@@ -44,12 +44,12 @@ class Entry:
     measured: Mapping[str, float] = field(default_factory=dict)  # beside what stands in the row
 
 
-def index_page(facts: Mapping[str, Any], entries: Sequence[Entry], samples: Sequence[Row]) -> str:
-    """Return the first page."""
+def index_page(facts: Mapping[str, Any], entries: Sequence[Entry], samples: Sequence[Row], corrected: int = 0) -> str:
+    """Return the first page; so many corrections of cells came in by hand."""
     return shell.page(
         "Blood smears: the report", [
-            "<h1>Blood smears: the report</h1>", _when(facts), _cards(facts, entries), _notes(facts, entries),
-            _table(entries), *_archive(entries), *_samples(samples),
+            "<h1>Blood smears: the report</h1>", _when(facts), _cards(facts, entries),
+            _notes(facts, entries, corrected), _table(entries), *_archive(entries), *_samples(samples),
         ], script=True,
     )  # fmt: skip
 
@@ -81,7 +81,7 @@ def _cards(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     return f'<ul class="cards">{"".join(items)}</ul>'
 
 
-def _notes(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
+def _notes(facts: Mapping[str, Any], entries: Sequence[Entry], corrected: int) -> str:
     notes = [f"{e.row['slide']}: {e.row['error']}" for e in entries if e.row.get("status") == "failed"]
     if facts.get("stopped"):
         notes.insert(0, f"The run stopped early: {facts['stopped']}. Running the same command again goes on.")
@@ -94,6 +94,10 @@ def _notes(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     if part:
         notes.append(
             f"Of {len(part)} slides a part could not be read: counts stand beside the share that was analysed."
+        )
+    if corrected:
+        notes.append(
+            f"{corrected} cells were corrected by hand: corrections.jsonl says how. Counts are as they were found."
         )
     if not notes:
         return ""

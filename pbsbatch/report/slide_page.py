@@ -40,17 +40,24 @@ def body(store: StoredSlide, slide: Path | None, mpp: float | None) -> str:
     ])  # fmt: skip
 
 
-def slide_page(row: Mapping[str, str], inner: str, failures: Sequence[Mapping[str, str]], home: str) -> str:
-    """Return a slide's page from its row of the summary, its body, and its rows of failures.csv."""
+def slide_page(
+    row: Mapping[str, str], inner: str, failures: Sequence[Mapping[str, str]], home: str, kinds: Mapping[str, int]
+) -> str:
+    """Return a slide's page from its row of the summary, its body, its rows of failures.csv, what was corrected."""
     title = row["slide"]
     parts = [
         f'<nav><a href="{shell.text(home)}">← all slides</a></nav><h1>{shell.text(title)}</h1>',
-        shell.facts({said: row.get(name, "") for name, said in FACTS.items()}),
+        shell.facts({said: row.get(name, "") for name, said in FACTS.items()} | _by_hand(kinds)),
         *_differential(row),
         inner,
         *_failures(failures),
     ]
     return shell.page(title, parts)
+
+
+def _by_hand(kinds: Mapping[str, int]) -> dict[str, str]:
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), reverse=True))
+    return {"corrected by hand": said} if said else {}
 
 
 def _smear(store: StoredSlide) -> str:

@@ -18,12 +18,13 @@ from typing import Any
 
 from pbsbatch import __version__
 from pbsbatch.disk import file_sha256, output_errors, write_atomic
+from pbsbatch.ledger import LEDGER
 from pbsbatch.run.events import SlideResult
 from pbsbatch.run.output import OUR_FILES, PAGES
 from pbsbatch.run.slide_digest import SlideDigest
 from pbsbatch.store.seal import read_seal, seal_path
 
-__all__ = ["FILE", "FORMAT", "remove", "renew_report", "write"]
+__all__ = ["FILE", "FORMAT", "remove", "renew", "write"]
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -44,7 +45,7 @@ def write(
     with output_errors(out):
         facts = {
             "format": FORMAT, "pbsbatch": __version__, "written_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "files": {name: _file(out / name) for name in sorted(OUR_FILES) if _counts(out / name)},
+            "files": {name: _file(out / name) for name in sorted((*OUR_FILES, LEDGER)) if _counts(out / name)},
             "pages": _pages(out),
             "stores": {path.stem: _store(out, path.stem) for path in sorted((out / "slides").glob("*.zarr"))},
             "slides": slides,
@@ -53,15 +54,16 @@ def write(
     return facts
 
 
-def renew_report(out: Path) -> None:
-    """Take note of a report that was made again after the run; nothing else of the manifest changes."""
+def renew(out: Path) -> None:
+    """Take note of a report or a ledger that was written after the run; nothing else of the manifest changes."""
     path = out / FILE
     try:
         facts = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return  # the next run writes one
     with output_errors(out):
-        facts["files"][REPORT], facts["pages"] = _file(out / REPORT), _pages(out)
+        facts["files"] |= {name: _file(out / name) for name in (REPORT, LEDGER) if _counts(out / name)}
+        facts["pages"] = _pages(out)
         write_atomic(path, [(json.dumps(facts, indent=1) + "\n").encode()])
 
 

@@ -94,6 +94,7 @@ def test_cvat_xml_names_images_and_cells(run: Run, truth: Truth, tmp_path: Path)
         numbers = [int(p.findtext("attribute[@name='cell']") or 0) for p in polygons]
         assert numbers == list(range(1, len(polygons) + 1))
         assert all(len(p.attrib["points"].split(";")) >= 3 for p in polygons)
+        assert {p.findtext("attribute[@name='type']") for p in polygons} == {"none"}
 
 
 def test_the_json_of_outlines_keeps_its_contract(run: Run, truth: Truth, tmp_path: Path) -> None:

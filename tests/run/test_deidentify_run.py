@@ -24,7 +24,7 @@ from pbsbatch.run import cluster
 from pbsbatch.run.events import RunFinished
 from pbsbatch.run.execute import execute
 from pbsbatch.run.keyfile import read_names
-from pbsbatch.run.manifest import renew_report
+from pbsbatch.run.manifest import renew
 from pbsbatch.testing.oracle import FakeOracleEngine, load_fake_oracle
 from tests.oracle import draw_cells, write_oracle_slide
 
@@ -155,7 +155,7 @@ def test_the_run_went_wrong_in_every_way(night: tuple[Path, Path, RunFinished]) 
 def test_no_byte_of_the_results_holds_a_name(night: tuple[Path, Path, RunFinished], inputs: tuple[Path, Path]) -> None:
     out, _, finished = night
     write_report(out, {result.slide_id: result.path for result in finished.results})
-    renew_report(out)
+    renew(out)
     assert_no_name(out, inputs)
 
 

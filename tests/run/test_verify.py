@@ -13,11 +13,13 @@ import pytest
 
 from pbsbatch.config import Config
 from pbsbatch.errors import UsageError
+from pbsbatch.ledger import LEDGER
 from pbsbatch.run import cluster
 from pbsbatch.run.digester import Digester
 from pbsbatch.run.events import RunFinished
 from pbsbatch.run.execute import execute
-from pbsbatch.run.manifest import renew_report
+from pbsbatch.run.manifest import renew
+from pbsbatch.run.output import OUR_FILES
 from pbsbatch.run.slide_digest import SlideDigest, digest_slide
 from pbsbatch.run.verify import Verdict, verify
 from pbsbatch.testing.oracle import load_fake_engine, load_fake_oracle
@@ -136,7 +138,7 @@ def test_a_report_made_again_is_taken_note_of_and_nothing_else(results: Path) ->
     (results / "report").mkdir(exist_ok=True)
     (results / "report" / "a.html").write_text("made again")
     (results / "summary.csv").write_text("tampered with")
-    renew_report(results)
+    renew(results)
     assert found(verify(results)) == {"changed": ["summary.csv"]}
 
 
@@ -237,3 +239,12 @@ def test_a_folder_at_work_is_refused(results: Path) -> None:
             verify(results)
         other.kill()
     assert verify(results).right
+
+
+def test_the_ledger_of_corrections_is_verified_and_starting_over_leaves_it(results: Path) -> None:
+    (results / LEDGER).write_text("what people said\n")
+    assert verify(results).extra == [LEDGER]
+    renew(results)
+    assert verify(results).right
+    (results / LEDGER).write_text("something else\n")
+    assert verify(results).changed == [LEDGER] and LEDGER not in OUR_FILES
