@@ -15,9 +15,10 @@ import numpy as np
 
 from benchmarks.record import ROOT
 from pbsbatch import store
+from pbsbatch.colours import OUTLINES
 from pbsbatch.synth import Scene, write_field
 
-COLOURS = ((60, 140, 30), (190, 70, 20), (20, 20, 200))  # BGR of red cells, white cells, platelets
+COLOURS = tuple(colour[::-1] for colour in OUTLINES)  # BGR of red cells, white cells, platelets
 
 
 def main() -> None:

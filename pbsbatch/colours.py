@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["CLASS_COLOURS", "OTHER_COLOURS", "TYPE_COLOURS", "colours_of"]
+__all__ = ["CLASS_COLOURS", "OTHER_COLOURS", "OUTLINES", "TYPE_COLOURS", "colours_of"]
 
 TYPE_COLOURS: Final[Mapping[str, str]] = {
     "neutrophil": "#0072b2", "lymphocyte": "#e69f00", "monocyte": "#009e73", "eosinophil": "#d55e00",
@@ -17,6 +17,10 @@ CLASS_COLOURS: Final[Mapping[str, str]] = {"RBC": "#8c510a", "WBC": "#0072b2", "
 """A red cell's is no type's: white cells are drawn in those of their types among them."""
 OTHER_COLOURS: Final = ("#b58900", "#1b9e77", "#c51b7d", "#6b7280", "#a6761d", "#4d9221")
 """In turn, of names that have no colour of their own."""
+OUTLINES: Final = (
+    (0, 158, 115), (0, 114, 178), (213, 94, 0), (204, 121, 167), (230, 159, 0), (86, 180, 233), (240, 228, 66),
+)  # fmt: skip
+"""RGB of classes in turn, where cells are drawn over their own pixels: there brown and violet are lost in the stain."""
 
 
 def colours_of(names: Sequence[str], known: Mapping[str, str], skip: int = 0) -> list[str]:

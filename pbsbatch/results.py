@@ -19,7 +19,7 @@ from pbsbatch.run.csv_text import plain_cell
 from pbsbatch.run.discovery import discover
 from pbsbatch.store import StoredSlide, open_store
 
-__all__ = ["Run", "RunSlide", "open_run", "originals"]
+__all__ = ["Run", "RunSlide", "frame_of", "open_run", "originals"]
 
 SUMMARY = "summary.csv"
 
@@ -52,17 +52,7 @@ class RunSlide:
 
     def frame(self) -> Any:
         """Return the cells as a pandas DataFrame by id, classes and types by name. Raises UsageError without pandas."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise UsageError(
-                "a DataFrame needs pandas", cure="Run: pip install pandas; slide.cells needs none"
-            ) from error
-        frame = pd.DataFrame(dict(self.cells))
-        types = [*self.store.types, ""]
-        frame["class"] = pd.Categorical.from_codes(frame["class"].astype(int), categories=list(self.store.classes))
-        frame["type"] = [types[min(int(i), len(types) - 1)] for i in frame["type"]]
-        return frame.set_index("id")
+        return frame_of(self.cells, self.store.classes, self.store.types)
 
     @property
     def mpp(self) -> float | None:
@@ -130,6 +120,20 @@ def open_run(out: str | Path) -> Run:
         row = by_store.get(slide_id, {})
         slides.append(RunSlide(slide_id, row.get("slide", slide_id), row, stores[slide_id], ledger))
     return Run(path, tuple(slides), _facts(path / "run.json"), ledger)
+
+
+def frame_of(cells: Mapping[str, Any], classes: Sequence[str], types: Sequence[str]) -> Any:
+    """Return a table of cells as a pandas DataFrame by id. Raises UsageError without pandas."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        cure = "Run: pip install pandas; the columns of `cells` need none"
+        raise UsageError("a DataFrame needs pandas", cure=cure) from error
+    frame = pd.DataFrame(dict(cells))
+    frame["class"] = pd.Categorical.from_codes(frame["class"].astype(int), categories=list(classes))
+    kinds = frame["type"].astype(int)
+    frame["type"] = pd.Categorical.from_codes(kinds.where(kinds < len(types), -1), categories=list(types))
+    return frame.set_index("id")
 
 
 def originals(run: Run) -> Mapping[str, Path]:

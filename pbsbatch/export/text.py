@@ -17,15 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.colours import OUTLINES
 from pbsbatch.export.cells import Cells, stream
 from pbsbatch.export.table import COLUMNS, rows_of
 from pbsbatch.results import RunSlide
 from pbsbatch.run.csv_text import safe_cell
 
 __all__ = ["Cell", "Counter", "classes_of", "coco", "csv_table", "each", "geojson", "outlines"]
-
-COLOURS = ((214, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (240, 228, 66))
-"""Of classes in turn: safe for colour-blind readers."""
 
 
 @dataclass(slots=True)
@@ -116,7 +114,7 @@ def geojson(slide: RunSlide, counter: Counter) -> Iterator[str]:
             "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
             "properties": {
                 "objectType": "detection", "name": str(cell.id), "measurements": measured,
-                "classification": {"name": name, "color": COLOURS[classes.index(cell.name) % len(COLOURS)]},
+                "classification": {"name": name, "color": OUTLINES[classes.index(cell.name) % len(OUTLINES)]},
             },
         })  # fmt: skip
         first = False

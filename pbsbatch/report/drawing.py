@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.colours import OUTLINES
 from pbsbatch.errors import PbsbatchError, UsageError
 from pbsbatch.geometry import Box
 from pbsbatch.results import RunSlide
@@ -23,16 +24,16 @@ from pbsbatch.store import StoredSlide
 from pbsbatch_kernels.masks import cut
 from pbsbatch_kernels.polygons import trace
 
-__all__ = ["COLOURS", "Drawing", "busiest", "draw"]
+__all__ = ["MOST_PX", "Drawing", "busiest", "draw"]
 
 Image = NDArray[np.uint8]
 
-COLOURS = ((30, 140, 60), (20, 70, 190), (200, 20, 20), (150, 60, 170), (200, 140, 0), (0, 150, 170))
-"""RGB of the classes in turn."""
 MOST_PX = 64_000_000
 SIDE_PX = 1280
 """Side of the regions that are drawn when none is given."""
 ROWS = 1 << 18
+SIZE = 0.45
+"""Of letters."""
 BARS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -144,7 +145,7 @@ def _outline(picture: Image, store: StoredSlide, region: Box, cells: Sequence[Ma
         ring = np.round(points[starts[i] : starts[i + 1]]).astype(np.int32)
         kind = kinds[number] if number in kinds else int(store.rows(number - 1, number)["class"][0])
         cv2.polylines(
-            picture, [ring], isClosed=True, color=COLOURS[kind % len(COLOURS)], thickness=thick, lineType=cv2.LINE_AA
+            picture, [ring], isClosed=True, color=OUTLINES[kind % len(OUTLINES)], thickness=thick, lineType=cv2.LINE_AA
         )
 
 
@@ -164,7 +165,7 @@ def _name(picture: Image, store: StoredSlide, region: Box, cells: Sequence[Mappi
 def _legend(picture: Image, counts: Mapping[str, int]) -> None:
     for i, (name, count) in enumerate(counts.items()):
         y = 8 + 20 * i
-        cv2.rectangle(picture, (8, y), (22, y + 14), COLOURS[i % len(COLOURS)], -1)
+        cv2.rectangle(picture, (8, y), (22, y + 14), OUTLINES[i % len(OUTLINES)], -1)
         _write(picture, f"{name} {count}", (28, y + 12))
 
 
@@ -182,5 +183,9 @@ def _scale_bar(picture: Image, mpp: float) -> None:
 
 
 def _write(picture: Image, text: str, at: tuple[int, int]) -> None:
-    for colour, thick in (((255, 255, 255), 3), ((0, 0, 0), 1)):
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thick, cv2.LINE_AA)
+    """Write text with a light rim, moved to the left where it would leave the picture."""
+    wide = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, SIZE, 1)[0][0]
+    x, y = max(2, min(at[0], picture.shape[1] - wide - 3)), at[1]
+    rim = [(i, j, (255, 255, 255)) for i in (-1, 0, 1) for j in (-1, 0, 1)]  # thicker letters would be wider ones
+    for i, j, colour in (*rim, (0, 0, (0, 0, 0))):
+        cv2.putText(picture, text, (x + i, y + j), cv2.FONT_HERSHEY_SIMPLEX, SIZE, colour, 1, cv2.LINE_AA)

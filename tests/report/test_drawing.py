@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pbsbatch.cli import app
+from pbsbatch.colours import OUTLINES
 from pbsbatch.errors import UsageError
 from pbsbatch.geometry import Box
-from pbsbatch.report.drawing import COLOURS, busiest, draw
+from pbsbatch.report.drawing import busiest, draw
 from pbsbatch.results import Run, RunSlide, open_run, originals
 from tests.report.test_report import EVIL, out
 
@@ -56,7 +57,7 @@ def test_colours_tell_classes_apart(slide: RunSlide, out: Path) -> None:
         region = Box(region.x, region.y, min(1500, x + w + 200) - region.x, min(1100, y + h + 200) - region.y)
         pixels = draw(slide, region, originals(open_run(out))[slide.id]).pixels
         around = pixels[y - region.y : y - region.y + h, x - region.x : x - region.x + w].reshape(-1, 3).astype(int)
-        distance = np.abs(around - np.array(COLOURS[kind])).sum(1)
+        distance = np.abs(around - np.array(OUTLINES[kind])).sum(1)
         assert distance.min() < 30
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from pbsbatch.config import Config
@@ -10,8 +11,8 @@ from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model
 from pbsbatch.run.events import SlideResult
+from pbsbatch.run.here import do_slide
 from pbsbatch.run.prepare import Workbench
-from pbsbatch.run.tasks import commit_slide, prepare_slides, process_strips
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel
 
@@ -26,11 +27,5 @@ def run_one(
         Config(**{name: getattr(settings, name) for name in Config.__slots__} | {"output": out}),
         model or FakeOracleModel(), engine or FakeOracleEngine(), second, fence=nullcontext,
     )  # fmt: skip
-    bundle = prepare_slides(bench, [SlideRef(slide_id, slide, slide.name, slide_id)], lambda _: None)
-    if bundle.results:
-        return bundle.results[0]
-    (prepared,) = bundle.planned
-    failed: dict[int, str] = {}
-    for strip in sorted(prepared.missing, reverse=backwards):
-        failed |= process_strips(bench, prepared, (strip,), lambda _: None).failed
-    return commit_slide(bench, prepared, failed, 0.0)[0]
+    order = partial(sorted, reverse=backwards)
+    return do_slide(bench, SlideRef(slide_id, slide, slide.name, slide_id), order)
