@@ -44,6 +44,16 @@ class RunSlide:
         """Return the table of cells, one array for each column, rows in the order of the ids."""
         return self.store.cells
 
+    @property
+    def scanner(self) -> str:
+        """Return which scanner made the slide, as far as its file says and the run may tell."""
+        return str(self.store.attributes.get("scanner") or "")
+
+    @property
+    def scanned(self) -> str:
+        """Return when, by the scanner's own clock: YYYY-MM-DDTHH:MM:SS, or nothing."""
+        return str(self.store.attributes.get("scanned") or "")
+
     @cached_property
     def corrections(self) -> tuple[Correction, ...]:
         """Return what people said of its cells, in order. Raises StoreError where the ledger is damaged."""

@@ -43,6 +43,7 @@ def _facts(slide: Any) -> dict[str, Any]:
         "levels": [
             {"level": v.index, "width": v.width, "height": v.height, "downsample": v.downsample} for v in slide.levels
         ],
+        "scanner": slide.origin.scanner, "scanned": slide.origin.scanned,
         "associated_images": list(slide.associated), "notes": list(slide.notes),
     }  # fmt: skip
 
@@ -64,6 +65,9 @@ def _show(facts: dict[str, Any]) -> None:
         table.add_row("scale", "[yellow]unknown[/]: a run estimates it from the red cells, or takes --mpp")
     else:
         table.add_row("scale", f"{facts['mpp']:.4g} µm per pixel ({escape(facts['mpp_source'])})")
+    made = " · ".join(escape(text) for text in (facts["scanner"], facts["scanned"].replace("T", " ")) if text)
+    if made:
+        table.add_row("scanned", made)
     for level in facts["levels"]:
         size = f"{level['width']:,} × {level['height']:,} px"
         table.add_row(f"level {level['level']}", f"{size} · downsample {level['downsample']:.6g}")

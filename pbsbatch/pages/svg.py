@@ -102,8 +102,11 @@ def strip(points: Sequence[tuple[str, float, str]], limits: tuple[float, float])
     return _svg(62, out, f"{len(points)} slides from {min(values):.4g} to {max(values):.4g}")
 
 
-def levey_jennings(points: Sequence[tuple[str, float, str]]) -> str:
-    """Draw values in their order about their mean, with lines at one, two and three standard deviations."""
+def levey_jennings(points: Sequence[tuple[str, float, str]], ends: tuple[str, str] | None = None) -> str:
+    """Draw values in their order about their mean, with lines at one, two and three standard deviations.
+
+    ends: what stands below the first and the last.
+    """
     values = np.array([v for _, v, _ in points])
     mean, sd = float(values.mean()), float(values.std(ddof=1)) or 1e-9
     reach = max(3.5, float(np.abs(values - mean).max() / sd))
@@ -129,7 +132,11 @@ def levey_jennings(points: Sequence[tuple[str, float, str]]) -> str:
             f'<a href="{escape(link)}"><title>{escape(name)}: {value:.4g}</title>'
             f'<circle cx="{x:.1f}" cy="{y_of(value):.1f}" {look}/></a>'
         )
-    return _svg(tall, out, f"{len(points)} slides in order, mean {mean:.4g}, standard deviation {sd:.3g}")
+    for text, x, anchor in zip(ends or (), (34, _WIDE - 6), ("start", "end"), strict=False):
+        out.append(f'<text class="dimtext" x="{x}" y="{tall + 13}" text-anchor="{anchor}">{escape(text)}</text>')
+    return _svg(
+        tall + (18 if ends else 0), out, f"{len(points)} slides in order, mean {mean:.4g}, standard deviation {sd:.3g}"
+    )
 
 
 def _along(value: float, low: float, span: float) -> float:

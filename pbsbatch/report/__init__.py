@@ -27,7 +27,7 @@ from pbsbatch.run.output import MARKER, PAGES
 __all__ = ["INDEX", "has_page", "prepare", "write_report"]
 
 INDEX = "report.html"
-FORMAT = 1
+FORMAT = 2
 """Of the kept parts; raised when they look otherwise."""
 MOST_THUMBNAILS = 1500
 """A table of more slides goes without pictures: it would grow beyond 25 MB."""
@@ -54,6 +54,7 @@ def prepare(out: Path, slide: RunSlide, original: Path | None) -> Mapping[str, A
     measured = {name: _median(getattr(tiles, name)) for name in ("rbc_od", "edge_px")}
     part = {
         "body": slide_page.body(store, original, slide.mpp), "thumbnail": pictures.thumbnail(store),
+        "scanner": slide.scanner, "scanned": slide.scanned,
         "measured": {name: value for name, value in measured.items() if value is not None},
         "shows_cells": original is not None,
     }  # fmt: skip
@@ -105,7 +106,7 @@ def _entry(
     with output_errors(run.path):
         make_folder(run.path / PAGES)
         write_atomic(run.path / link, [page.encode()])
-    return Entry(row, link, part["thumbnail"], part["measured"])
+    return Entry(row, link, part["thumbnail"], part["measured"], part["scanner"], part["scanned"])
 
 
 def _rows(path: Path) -> list[Mapping[str, str]]:

@@ -42,6 +42,8 @@ class Entry:
     link: str = ""  # to its page
     thumbnail: str = ""
     measured: Mapping[str, float] = field(default_factory=dict)  # beside what stands in the row
+    scanner: str = ""
+    scanned: str = ""  # when
 
 
 def index_page(facts: Mapping[str, Any], entries: Sequence[Entry], samples: Sequence[Row], corrected: int = 0) -> str:
@@ -161,23 +163,42 @@ def _bar(row: Row) -> str:
 
 def _archive(entries: Sequence[Entry]) -> Iterator[str]:
     """Yield the distributions over all slides and the courses of what drifts."""
-    strips, courses = [], []
+    strips = []
     for metric, said in METRICS.items():
         points = _points(entries, metric)
         if len(points) < LEAST_POINTS:
             continue
         chart = svg.strip(points, _limits([value for _, value, _ in points]))
         strips.append(f"<figure><figcaption>{said}</figcaption>{chart}</figure>")
-        if metric in COURSES:
-            chart = svg.levey_jennings(points)
-            courses.append(f"<figure><figcaption>{said}, in the order of the table</figcaption>{chart}</figure>")
     if strips:
         yield (
             '<h2>The archive</h2><p class="dim">A point is a slide; the band is the median ± 3.5 scaled median '
             f'deviations, and slides outside it are marked.</p><div class="charts">{"".join(strips)}</div>'
         )
+    courses = [chart for metric in COURSES for chart in _courses(entries, metric)]
     if courses:
-        yield f'<h2>Course</h2><div class="charts">{"".join(courses)}</div>'
+        yield (
+            '<h2>Course</h2><p class="dim">Each scanner by itself, about its own mean: slides beyond three standard '
+            f'deviations are marked.</p><div class="charts">{"".join(courses)}</div>'
+        )
+
+
+def _courses(entries: Sequence[Entry], metric: str) -> Iterator[str]:
+    """Yield a chart of each scanner's slides in the order of their times; without times, in that of the table."""
+    scanners = sorted({e.scanner for e in entries})
+    for scanner in scanners:
+        own = [e for e in entries if e.scanner == scanner]
+        timed = [e for e in own if e.scanned]
+        if len(_points(timed, metric)) >= LEAST_POINTS:
+            own = sorted(timed, key=lambda e: e.scanned)
+        points = _points(own, metric)
+        if len(points) < LEAST_POINTS:
+            continue
+        whose = f"scanner {scanner}" if scanner else "scanner not told" if len(scanners) > 1 else ""
+        ends = (own[0].scanned[:10], own[-1].scanned[:10]) if own[0].scanned else None
+        order = "by the time of the scan" if ends else "in the order of the table"
+        caption = shell.text(", ".join(part for part in (METRICS[metric], whose, order) if part))
+        yield f"<figure><figcaption>{caption}</figcaption>{svg.levey_jennings(points, ends)}</figure>"
 
 
 def _points(entries: Sequence[Entry], metric: str) -> list[tuple[str, float, str]]:

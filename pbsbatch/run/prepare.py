@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pbsbatch import __version__
@@ -21,6 +21,7 @@ from pbsbatch.run.magnification import can_measure, magnifications, measured_mpp
 from pbsbatch.run.output import free_bytes
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide, SlideRef
+from pbsbatch.slides.origin import NOBODY, Origin
 from pbsbatch.store import Store, StoreHeader
 from pbsbatch.store import open as open_store
 
@@ -50,6 +51,7 @@ class Prepared:
     scale_confidence: float | None
     missing: Mapping[int, int]  # strip -> tiles, of the strips that are not on disk yet
     published: bool = False  # under this key: nothing is left to do
+    origin: Origin = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +133,15 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
         key = resume_key(facts)
         _refuse_over_budget(plan, bench.config, ref)
         calibration = bench.model.calibrate(cut.seen)
-        prepared = Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {})
+        origin = NOBODY if bench.config.deidentify else cut.slide.origin
+        prepared = Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {}, origin=origin)
         info = Store.committed(bench.config.output, ref.id)
         if info is not None and info.key == key:
             Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
-            return Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {}, published=True), cut.slide
+            return replace(prepared, published=True), cut.slide
         finished = store_of(bench, prepared, held=True).finished  # a held store makes no folder
         missing = {s: sum(1 for _ in plan.strip_tiles(s)) for s in range(plan.strips) if s not in finished}
-        return Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, missing), cut.slide
+        return replace(prepared, missing=missing), cut.slide
     except PbsbatchError:
         cut.slide.close()
         raise
@@ -194,7 +197,7 @@ def store_of(bench: Workbench, prepared: Prepared, *, held: bool = False) -> Sto
     attributes: dict[str, Any] = {
         "version": __version__, "model": spec.name, "model_version": spec.version, "model_digest": spec.digest,
         "engine": bench.engine.name, "precision": bench.engine.precision, "device": bench.engine.device,
-        "content": prepared.facts["content"],
+        "content": prepared.facts["content"], "scanner": prepared.origin.scanner, "scanned": prepared.origin.scanned,
         "mpp": plan.mpp, "mpp_source": plan.mpp_source, "scale_confidence": prepared.scale_confidence,
         "plan": plan.facts(), "calibration": dict(prepared.calibration), "depends_on": dict(prepared.facts),
         **(bench.second.identity if bench.second else {}),

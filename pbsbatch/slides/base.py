@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.geometry import Level
+from pbsbatch.slides.origin import Origin
 
 __all__ = ["MppSource", "Slide", "SlideRef"]
 
@@ -64,6 +65,11 @@ class Slide(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """Return what a person should know about how the file is read, one line each."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Return which scanner made the file, and when, as far as it says."""
         ...
 
     def read(self, level: int, x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:

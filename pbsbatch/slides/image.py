@@ -16,6 +16,7 @@ from pbsbatch.errors import TileError
 from pbsbatch.geometry import Box, Level
 from pbsbatch.slides import grid
 from pbsbatch.slides.base import MppSource
+from pbsbatch.slides.origin import NOBODY, Origin
 from pbsbatch.slides.scale import Scale, ScaleFacts
 
 __all__ = ["Handle", "ImageSlide", "ReadFault", "Source"]
@@ -50,6 +51,7 @@ class Source:
     background: tuple[int, int, int] = (255, 255, 255)
     associated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    origin: Origin = NOBODY
 
 
 class ImageSlide:
@@ -112,6 +114,10 @@ class ImageSlide:
     @property
     def notes(self) -> tuple[str, ...]:
         return self._source.notes + self._scale.notes
+
+    @property
+    def origin(self) -> Origin:
+        return self._source.origin
 
     def read(self, level: int, x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:
         """Return (h, w, 3) RGB in pixels of that level, background outside; the array is the caller's own."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pbsbatch.slides import ome
+from pbsbatch.slides.origin import NOBODY, Origin, from_aperio
 from pbsbatch.slides.scale import ScaleFacts
 from pbsbatch.slides.tiff import Ifd
 
@@ -26,6 +27,7 @@ class Pyramid:
     scale: ScaleFacts
     associated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    origin: Origin = NOBODY
 
     @property
     def base(self) -> Ifd:
@@ -55,7 +57,7 @@ def _ome(pages: tuple[Ifd, ...], image: ome.OmeImage) -> Pyramid:
                 levels.append(row)
     elif len(planes) == 1 and not image.notes:
         levels += [(p,) for p in _reduced(pages, planes[0], (1,))]
-    return Pyramid(tuple(levels), "OME-TIFF", image.scale, image.associated, image.notes)
+    return Pyramid(tuple(levels), "OME-TIFF", image.scale, image.associated, image.notes, planes[0].origin)
 
 
 def _aperio(pages: tuple[Ifd, ...]) -> Pyramid:
@@ -65,7 +67,8 @@ def _aperio(pages: tuple[Ifd, ...]) -> Pyramid:
     names = tuple(NAMES.get(p.number(254), "") or _said(p) or "thumbnail" for p in rest)
     mpp, power = (_field(base.description, key) for key in ("MPP", "AppMag"))
     scale = ScaleFacts(scanner=None if mpp is None else (mpp, mpp), objective=power)
-    return Pyramid(tuple((v,) for v in levels), "SVS (Aperio)", scale, names)
+    origin = from_aperio(base.description)
+    return Pyramid(tuple((v,) for v in levels), "SVS (Aperio)", scale, names, origin=origin)
 
 
 def _plain(pages: tuple[Ifd, ...], notes: tuple[str, ...] = ()) -> Pyramid:
@@ -83,7 +86,8 @@ def _plain(pages: tuple[Ifd, ...], notes: tuple[str, ...] = ()) -> Pyramid:
     rest = [p for p in pages if not any(p is v for v in levels)]
     names = tuple(_said(p) or f"page {p.page + 1}" for p in rest)
     scale = ScaleFacts(tag=base.um_per_px)
-    return Pyramid(tuple((v,) for v in levels), "TIFF pyramid" if len(levels) > 1 else "TIFF", scale, names, notes)
+    kind = "TIFF pyramid" if len(levels) > 1 else "TIFF"
+    return Pyramid(tuple((v,) for v in levels), kind, scale, names, notes, base.origin)
 
 
 def _reduced(pages: tuple[Ifd, ...], base: Ifd, kinds: tuple[int, ...]) -> list[Ifd]:

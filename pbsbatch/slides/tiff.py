@@ -14,13 +14,38 @@ from typing import BinaryIO
 
 import numpy as np
 
+from pbsbatch.slides.origin import Origin, from_tiff_tags
+
 __all__ = ["Ifd", "Malformed", "read_ifds"]
 
 MAX_PAGES, MAX_TAGS, MAX_BYTES = 4096, 4096, 1 << 26
 CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 13: "I", 16: "Q", 18: "Q"}
 SIZES = {code: struct.calcsize("<" + letters) for code, letters in CODES.items()}
 OFFSETS, COUNTS = (324, 273), (325, 279)  # of tiles, else of strips
-WANTED = {254, 256, 257, 258, 259, 262, 270, 271, 274, 277, 282, 283, 296, 305, 322, 323, 330, 339, *OFFSETS, *COUNTS}
+WANTED = {
+    254,
+    256,
+    257,
+    258,
+    259,
+    262,
+    270,
+    271,
+    272,
+    274,
+    277,
+    282,
+    283,
+    296,
+    305,
+    306,
+    322,
+    323,
+    330,
+    339,
+    *OFFSETS,
+    *COUNTS,
+}
 UM_PER_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0}  # inch, cm; 1 means "no unit", an aspect ratio
 
 
@@ -61,6 +86,11 @@ class Ifd:
     @property
     def software(self) -> str:
         return self._text(305)
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Return what its own tags say of the scanner."""
+        return from_tiff_tags(self._text(271), self._text(272), self._text(306))
 
     @cached_property
     def um_per_px(self) -> tuple[float, float] | None:

@@ -46,7 +46,10 @@ def tiff_source(path: Path, pyramid: Pyramid) -> Source:
     sizes = tuple((row[0].width, row[0].height) for row in pyramid.levels)
     sizes = tuple((h, w) for w, h in sizes) if orientation in SWAPS else sizes
     notes = (*pyramid.notes, *notes)
-    return Source(pyramid.format, sizes, open_levels, pyramid.scale, associated=pyramid.associated, notes=notes)
+    return Source(
+        pyramid.format, sizes, open_levels, pyramid.scale, associated=pyramid.associated, notes=notes,
+        origin=pyramid.origin,
+    )  # fmt: skip
 
 
 class Tiled:

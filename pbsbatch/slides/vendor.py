@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pbsbatch.errors import UnreadableSlideError, UnsupportedFormatError
 from pbsbatch.geometry import Box
 from pbsbatch.slides.image import ReadFault, Source
+from pbsbatch.slides.origin import from_openslide
 from pbsbatch.slides.scale import ScaleFacts
 
 __all__ = ["detect", "vendor_source"]
@@ -62,6 +63,7 @@ def vendor_source(path: Path) -> Source:
         _scale(facts, vendor),
         background=background,
         associated=associated,
+        origin=from_openslide(facts),
     )
 
 

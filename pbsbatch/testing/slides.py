@@ -15,6 +15,7 @@ from pbsbatch.errors import TileError
 from pbsbatch.geometry import Box, Level
 from pbsbatch.slides import grid
 from pbsbatch.slides.base import MppSource, Slide
+from pbsbatch.slides.origin import NOBODY
 
 __all__ = ["FakeSlide", "SlideTests"]
 
@@ -50,6 +51,7 @@ class FakeSlide:
         self.broken = (broken,) if isinstance(broken, Box) else tuple(broken)
         self.associated: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.origin = NOBODY
         self.levels: tuple[Level, ...] = (Level(0, pixels.shape[1], pixels.shape[0], 1.0),)
         self._pixels = [np.require(pixels, np.uint8, ["C"])]
         self._closed = False

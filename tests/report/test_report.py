@@ -180,3 +180,29 @@ def test_outliers_and_courses_are_drawn_from_five_slides_on() -> None:
     html = index_page({}, [Entry(row) for row in rows], [])
     assert html.count("#d55e00") >= 1 and "Course" in html and "odd: 9.5" in html
     assert "Course" not in index_page({}, [Entry(row) for row in rows[:4]], [])
+
+
+def test_a_course_follows_each_scanner_by_itself_over_time() -> None:
+    def entry(day: int, scanner: str, value: float) -> Entry:
+        row = {"slide": f"{scanner}{day}", "status": "ok", "rbc_diameter_um": f"{value:.3f}"}
+        return Entry(row, scanner=scanner, scanned=f"2026-03-{day:02d}T10:00:00" if scanner else "")
+
+    days = [4, 1, 12, 9, 7, 2, 3, 10]
+    entries = [entry(day, "A<b>", 7 + day / 100) for day in days]
+    entries += [entry(day, "B", 6 + day / 100) for day in days[:6]] + [
+        entry(day, "", 7.0 + day / 9) for day in days[:5]
+    ]
+    entries += [entry(day, "few", 9) for day in days[:4]]
+    html = index_page({}, entries, [])
+    course = html.partition("<h2>Course</h2>")[2]
+    figures = course.split("<figure>")[1:4]
+    captions = [figure.partition("</figcaption>")[0] for figure in figures]
+    assert ["scanner not told, in the order of the table" in captions[0], "A&lt;b&gt;, by the time" in captions[1]] == [
+        True
+    ] * 2
+    assert "scanner B, by the time" in captions[2] and "few" not in course
+    for figure, wanted in ((figures[1], sorted(days)), (figures[2], sorted(days[:6]))):
+        shown = [int(d) for d in re.findall(r"<title>(?:A&lt;b&gt;|B)(\d+): ", figure)]
+        assert shown == wanted  # by time, whatever the order of the table
+    assert ">2026-03-01<" in figures[1] and ">2026-03-12<" in figures[1] and ">2026-03-12<" in figures[2]
+    assert "2026" not in figures[0]
