@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from queue import Empty, LifoQueue
 from threading import Lock
 
@@ -17,6 +18,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
+from pbsbatch.apart import in_own_thread
 from pbsbatch.engines.base import checked, own_threads
 from pbsbatch.engines.foreign import adapted
 from pbsbatch.engines.processor import has_bf16, has_int8
@@ -44,6 +46,18 @@ def precisions_here(folder: Folder) -> tuple[str, ...]:
 def best_precision(folder: Folder) -> str:
     """Return the fastest precision that the folder has and this processor computes well."""
     return precisions_here(folder)[0]
+
+
+@cache
+def _core() -> ov.Core:
+    """Return the one core of this process, its CPU plugin loaded: it is never let go of, see `in_own_thread`."""
+
+    def loaded() -> ov.Core:
+        core = ov.Core()
+        core.get_property("CPU", "FULL_DEVICE_NAME")
+        return core
+
+    return in_own_thread(loaded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,7 @@ class OpenVINOEngine:
         self._file = INT8 if self.precision == "int8" else ONNX
         self.notes: list[str] = []
         self._folder = folder
-        self._core = ov.Core()
+        self._core = _core()
         self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
         self._lock = Lock()
         self._model: ov.Model | None = self._read()

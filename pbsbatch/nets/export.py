@@ -15,6 +15,7 @@ import operator
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from safetensors.torch import save
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pbsbatch.apart import in_own_thread
 from pbsbatch.nets.detector import RAYS, DetectorNet, Served
 
 __all__ = ["GraphWriter", "checked_model", "export_onnx", "export_weights", "quantise_onnx"]
@@ -79,10 +81,12 @@ def quantise_onnx(data: bytes, tiles: Iterable[NDArray[np.uint8]]) -> bytes:
     batches = [np.ascontiguousarray(tile)[None] for tile in tiles]
     if not batches:
         raise ValueError("calibration needs at least one tile")
-    made = nncf.quantize(
-        onnx.load_from_string(data), nncf.Dataset(batches, lambda tile: {"pixels": tile}), subset_size=len(batches),
+    quantise = partial(
+        nncf.quantize, onnx.load_from_string(data), nncf.Dataset(batches, lambda tile: {"pixels": tile}),
+        subset_size=len(batches),
         advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
     )  # fmt: skip
+    made = in_own_thread(quantise)  # it runs OpenVINO
     for node in made.graph.node:
         node.ClearField("doc_string")
     made.ClearField("metadata_props")

@@ -139,6 +139,15 @@ def connect(config: Config, setup: Setup) -> Iterator[Cluster]:
         yield Cluster(client)
 
 
+class _Client(Client):
+    """A client that is closed by whoever opened it, and not by the garbage collector: one that could not connect, or
+    lost its scheduler, may be collected while this thread holds the very lock of Dask's that closing waits for.
+    """
+
+    def __del__(self) -> None:
+        """Leave it to the end of the process."""
+
+
 def _own(config: Config, stack: contextlib.ExitStack) -> Any:
     workers = worker_count(config)
     stack.enter_context(dask.config.set({THREADS: cores_per_worker(config)}))
@@ -150,12 +159,12 @@ def _own(config: Config, stack: contextlib.ExitStack) -> Any:
         dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
         local_directory=folder,
     )  # fmt: skip
-    return stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
+    return stack.enter_context(_Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
 
 
 def _foreign(address: str, stack: contextlib.ExitStack) -> Any:
     try:
-        client = stack.enter_context(Client(address, timeout="15s"))  # type: ignore[no-untyped-call]
+        client = stack.enter_context(_Client(address, timeout="15s"))  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise UsageError(
             f"no Dask scheduler answers at {address} ({error})",
