@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,9 +15,14 @@ from pbsbatch.cli.import_labels import import_labels
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from pbsbatch.synth.archive import ArchiveSpec
+    from pbsbatch.datasets.readers import DataSet
+    from pbsbatch.synth.archive import ArchiveSpec, Tick
 
-__all__ = ["app", "synth"]
+__all__ = ["app", "compose", "synth"]
+
+T = TypeVar("T")
+
+MOST_NOTES = 5
 
 app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True)
 
@@ -66,12 +72,95 @@ def synth(
     typer.echo(f"{slides} {'slide' if slides == 1 else 'slides'} with {count:,} cells in {output}")
 
 
+@app.command(epilog="Example: pbsbatch data compose --data fields --output mixed --images 20 --scale 0.5,1,1.5")
+def compose(
+    data: Annotated[Path, typer.Option(help="Labelled fields: YOLO, VOC, COCO, or a folder per class.")],
+    output: Annotated[Path, typer.Option(help="Folder for the composites and their truth; made if missing.")],
+    *,
+    split: Annotated[str, typer.Option(help="Of the data, as train; default: all splits.")] = "",
+    images: Annotated[int, typer.Option(help="How many composites.")] = 10,
+    size: Annotated[str, typer.Option(help="Width and height of each in pixels.")] = "1920x1440",
+    seed: Annotated[int, typer.Option(help="The same seed composes the same files.")] = 0,
+    place: Annotated[str, typer.Option(help="fields, or cells: single ones that stand alone in theirs.")] = "fields",
+    grid: Annotated[str, typer.Option(help="Stitch one piece into each slot of a grid: 3, or 3x2.")] = "",
+    scale: Annotated[str, typer.Option(help="Scales to choose from (0.5,1,1.5) or a range (0.5-1.5).")] = "0.5,1,1.5",
+    diameter: Annotated[
+        float, typer.Option(help="Pixels of a red cell at scale 1; 0: as the data has it, in a grid as fits.", min=0.0)
+    ] = 0.0,
+    data_diameter: Annotated[
+        float, typer.Option(help="Pixels of a red cell in the data, where no labels tell.", min=0.0)
+    ] = 0.0,
+    overlap: Annotated[bool, typer.Option("--overlap/--no-overlap", help="Let pieces cover each other.")] = False,
+    background: Annotated[
+        str, typer.Option(help="matched: all pieces on one field's glass; blank: white.")
+    ] = "matched",
+    balance: Annotated[bool, typer.Option("--balance", help="Draw every class equally often.")] = False,
+    fill: Annotated[float, typer.Option(help="Share of the canvas that pieces take at most.")] = 0.6,
+    mosaic: Annotated[float, typer.Option(help="Share of composites of four pieces that meet in a point.")] = 0.0,
+    mixup: Annotated[float, typer.Option(help="Share of composites that are two, seen through each other.")] = 0.0,
+    edge: Annotated[str, typer.Option(help="A cell cut by an edge has its box cut (clip) or is none (drop).")] = "clip",
+    keep: Annotated[float, typer.Option(help="Least share of a cell that must be seen for it to count.")] = 0.3,
+    file: Annotated[str, typer.Option(help="png, jpeg, or tiff: a pyramid of any size at constant memory.")] = "png",
+    force: Annotated[bool, typer.Option(help="Write into a folder in use; replaces earlier composites.")] = False,
+) -> None:
+    """Compose labelled fields into new images of mixed magnification, with truth.
+
+    Writes truth.json (COCO; cells cut too far are crowds), cells.csv (class, magnification and box of each cell) and
+    parts.csv (what lies where).
+    """
+    from pbsbatch.cli.console import some
+    from pbsbatch.datasets.compose import ComposeSpec, compose_archive, load_source, parse_grid, parse_scales
+    from pbsbatch.synth.archive import parse_size
+
+    width, height = parse_size(size)
+    scales, between = parse_scales(scale)
+    spec = ComposeSpec(
+        width, height, seed, place, parse_grid(grid), scales, between, diameter or float("nan"), overlap, background,
+        balance, fill, mosaic, mixup, edge, keep,
+    )  # fmt: skip
+    source = load_source(_data_sets(data, split, data_diameter))
+    workers = len(os.sched_getaffinity(0))
+    tally = _with_bars(
+        lambda tick: compose_archive(
+            spec, source, output, images=images, file_format=file, force=force, workers=workers, tick=tick
+        )
+    )
+    _notes(source.left_out)
+    cells = ", ".join(f"{n:,} {name}" for name, n in tally.cells.most_common()) or "no cells"
+    typer.echo(f"{some(tally.images, 'composite')} with {cells} in {output} ({tally.crowds:,} cut or covered too far)")
+
+
+def _data_sets(root: Path, split: str, diameter: float = 0.0) -> Sequence[DataSet]:
+    from dataclasses import replace
+
+    from pbsbatch.datasets.readers import DataError, recognise
+
+    found = [d for d in recognise(root) if not split or d.split == split]
+    if not found:
+        there = ", ".join(d.split for d in recognise(root) if d.split) or "none"
+        raise DataError(f"no split {split!r}", path=root, cure=f"There are: {there}")
+    return [replace(d, red_cell_px=diameter) if diameter else d for d in found]
+
+
+def _notes(problems: Sequence[str]) -> None:
+    """Tell what was wrong with labels, on stderr, the first of them in full."""
+    for problem in problems[:MOST_NOTES]:
+        typer.echo(f"note: {problem}", err=True)
+    if len(problems) > MOST_NOTES:
+        typer.echo(f"note: and {len(problems) - MOST_NOTES:,} more", err=True)
+
+
 def _with_progress(spec: ArchiveSpec) -> int:
     """Draw with a bar on a terminal, silently elsewhere; return the number of cells."""
     from pbsbatch.synth.archive import draw_archive
 
+    return _with_bars(lambda tick: draw_archive(spec, tick))
+
+
+def _with_bars(work: Callable[[Tick], T]) -> T:
+    """Do work that tells its steps, with a bar for each file on a terminal."""
     if not sys.stderr.isatty():
-        return draw_archive(spec)
+        return work(lambda name, done, of: None)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -84,4 +173,4 @@ def _with_progress(spec: ArchiveSpec) -> int:
                 tasks[name] = bar.add_task(name, total=of)
             bar.update(tasks[name], completed=done, total=of)
 
-        return draw_archive(spec, tick)
+        return work(tick)

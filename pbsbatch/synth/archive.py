@@ -14,7 +14,7 @@ from pbsbatch.synth.scene import Scene
 from pbsbatch.synth.truth import TruthWriter
 from pbsbatch.synth.write import IdMap, write_field, write_labels, write_slide
 
-__all__ = ["FORMATS", "ArchiveSpec", "draw_archive", "parse_size"]
+__all__ = ["FORMATS", "ArchiveSpec", "Tick", "clear", "draw_archive", "may_write", "parse_size"]
 
 FORMATS = ("tiff", "jpeg", "png", "mixed")
 _SUFFIX = {"tiff": ".tif", "jpeg": ".jpg", "png": ".png"}
@@ -63,10 +63,15 @@ def _check(spec: ArchiveSpec) -> None:
         raise UsageError(f"--format {spec.format!r} is unknown", cure=f"Choose one of {', '.join(FORMATS)}")
     if spec.format != "tiff" and spec.width * spec.height > _FIELD_MP * 10**6:
         raise UsageError(f"a JPEG or PNG field may have {_FIELD_MP} megapixels", cure="Choose --format tiff")
-    if spec.output.exists() and not spec.output.is_dir():
-        raise UsageError("is not a folder", path=spec.output)
-    if spec.output.is_dir() and any(spec.output.iterdir()) and not spec.force:
-        raise UsageError("the folder is not empty", path=spec.output, cure="Choose another or add --force")
+    may_write(spec.output, force=spec.force)
+
+
+def may_write(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds something, unless it may be written into."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("is not a folder", path=folder)
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise UsageError("the folder is not empty", path=folder, cure="Choose another or add --force")
 
 
 def _scenes(spec: ArchiveSpec) -> Iterator[Scene]:
@@ -93,7 +98,7 @@ def draw_archive(spec: ArchiveSpec, tick: Tick | None = None) -> int:
     scenes = list(_scenes(spec))
     try:
         spec.output.mkdir(parents=True, exist_ok=True)
-        _clear(spec.output)
+        clear(spec.output, _OURS)
         with TruthWriter(spec.output / "truth.json", outlines=spec.outlines) as truth:
             for i, scene in enumerate(scenes):
                 kind = ("tiff", "jpeg", "png")[i % 3] if spec.format == "mixed" else spec.format
@@ -105,11 +110,11 @@ def draw_archive(spec: ArchiveSpec, tick: Tick | None = None) -> int:
     return truth.count
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an earlier drawing left, so that no slide stands beside another one's truth."""
+def clear(folder: Path, ours: re.Pattern[str]) -> None:
+    """Remove what an earlier writing left, so that no picture stands beside another one's truth."""
     if (folder / "truth.json").exists():
         for path in [*folder.iterdir(), *(folder / "labels").glob("*")]:
-            if _OURS.fullmatch(path.name) and path.is_file():
+            if ours.fullmatch(path.name) and path.is_file():
                 path.unlink()
 
 

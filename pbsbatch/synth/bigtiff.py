@@ -50,9 +50,9 @@ class BigTiff:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._file.close()
 
-    def page(self, tiles: Iterable[bytes], size: tuple[int, int], tile: int, mpp: float, layout: Layout,
+    def page(self, tiles: Iterable[bytes], size: tuple[int, int], tile: int, mpp: float | None, layout: Layout,
              *, reduced: bool = False) -> None:  # fmt: skip
-        """Add a page of width x height pixels from its tiles, row by row; mpp goes into the resolution tags."""
+        """Add a page of width x height pixels from its tiles, row by row; mpp sets the resolution tags."""
         offsets, counts = array("Q"), array("Q")
         for data in tiles:
             offsets.append(self._file.tell())
@@ -61,13 +61,11 @@ class BigTiff:
         expected = -(-size[0] // tile) * -(-size[1] // tile)
         if len(counts) != expected:
             raise ValueError(f"{len(counts)} tiles came for a page of {expected}")
-        per_cm = Fraction(1e4 / mpp).limit_denominator(10_000)
-        scale = struct.pack("<II", per_cm.numerator, per_cm.denominator)
         tags: list[tuple[int, int, int, bytes]] = [
             _tag(254, _LONG, [int(reduced)]), _tag(256, _LONG, [size[0]]), _tag(257, _LONG, [size[1]]),
             _tag(258, _SHORT, layout.bits), _tag(259, _SHORT, [layout.compression]),
             _tag(262, _SHORT, [layout.photometric]), _tag(277, _SHORT, [len(layout.bits)]),
-            (282, _RATIONAL, 1, scale), (283, _RATIONAL, 1, scale), _tag(284, _SHORT, [1]), _tag(296, _SHORT, [3]),
+            *_resolution(mpp), _tag(284, _SHORT, [1]), _tag(296, _SHORT, [1 if mpp is None else 3]),
             (305, _ASCII, 15, b"pbsbatch synth\0"), _tag(322, _LONG, [tile]), _tag(323, _LONG, [tile]),
             _tag(324, _LONG8, offsets), _tag(325, _LONG8, counts),
             _tag(339, _SHORT, [layout.sample_format] * len(layout.bits)),
@@ -92,6 +90,14 @@ class BigTiff:
         self._file.write(struct.pack("<Q", here))
         self._file.seek(end)
         self._link = end - 8
+
+
+def _resolution(mpp: float | None) -> list[tuple[int, int, int, bytes]]:
+    if mpp is None:
+        return []
+    per_cm = Fraction(1e4 / mpp).limit_denominator(10_000)
+    scale = struct.pack("<II", per_cm.numerator, per_cm.denominator)
+    return [(282, _RATIONAL, 1, scale), (283, _RATIONAL, 1, scale)]
 
 
 def _tag(tag: int, kind: int, values: Iterable[int]) -> tuple[int, int, int, bytes]:

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from pbsbatch.synth.jit import kernel
 
-__all__ = ["halve"]
+__all__ = ["halve", "levels_of"]
+
+
+def levels_of(width: int, height: int) -> int:
+    """Return how many levels a pyramid has: halved while the longer side exceeds 1024 px."""
+    n = 1
+    while max(width, height) >> (n - 1) > 1024 and min(width, height) >> n > 0:
+        n += 1
+    return n
 
 
 @kernel

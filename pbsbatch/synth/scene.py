@@ -17,7 +17,7 @@ from pbsbatch.synth.draw import EXP, GRID, develop, draw, light
 from pbsbatch.synth.noise import hash2
 from pbsbatch.synth.outline import boxes, paint, raster, rings
 from pbsbatch.synth.placement import BLOCK_UM, SLOTS, block
-from pbsbatch.synth.pyramid import halve
+from pbsbatch.synth.pyramid import halve, levels_of
 from pbsbatch.synth.stain import STAINS, Stain, stain_for
 from pbsbatch.synth.zones import MONOLAYER, zone_map
 
@@ -118,10 +118,7 @@ class Scene:
     @property
     def levels(self) -> int:
         """Return how many levels a pyramid has: halved while the longer side exceeds 1024 px."""
-        n = 1
-        while max(self.width, self.height) >> (n - 1) > 1024 and min(self.width, self.height) >> n > 0:
-            n += 1
-        return n
+        return levels_of(self.width, self.height)
 
     @property
     def _grid(self) -> tuple[int, int]:

@@ -8,17 +8,16 @@ bytes each, which turn ids into labels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.synth.cells import CLASSES, DEBRIS, TYPES
+from pbsbatch.synth.coco import CocoWriter
 from pbsbatch.synth.scene import Scene, SceneCells
 from pbsbatch.synth.zones import ZONES
 
@@ -56,47 +55,27 @@ def _categories() -> list[dict[str, Any]]:
     ]
 
 
-class TruthWriter:
+class TruthWriter(CocoWriter):
     """A truth file being written, to be used as a context. It appears under its name when it is complete."""
 
     def __init__(self, path: Path, *, outlines: bool = True) -> None:
-        self._path, self._outlines = path, outlines
-        self._part = path.with_name(path.name + ".part")
-        self._file = self._part.open("w", encoding="utf-8")
-        self._images: list[dict[str, Any]] = []
-        self.count = 0
-        info = {"description": "drawn by pbsbatch data synth; boxes and outlines are of whole cells"}
-        head = {"info": info, "categories": _categories()}
-        self._file.write(json.dumps(head)[:-1] + ', "annotations": [')
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if kind is None:
-            self._file.write('\n], "images": ' + json.dumps(self._images) + "}\n")
-        self._file.close()
-        if kind is None:
-            self._part.replace(self._path)
-        else:
-            self._part.unlink()
+        super().__init__(path, "drawn by pbsbatch data synth; boxes and outlines are of whole cells", _categories())
+        self._outlines = outlines
 
     def add(self, scene: Scene, file_name: str, advance: Callable[[int, int], None] | None = None) -> NDArray[np.int32]:
         """Write one slide's cells; return the scene's ids in the order of their labels, for an IdMap."""
-        image_id = len(self._images) + 1
+        image_id = len(self.images) + 1
         known: list[NDArray[np.int32]] = []
         label = 0
         bands = -(-scene.height // _BAND_PX)
         for done, cells in enumerate(ordered(scene), 1):
             for i in range(len(cells)):
                 label += 1
-                self.count += 1
-                comma = ",\n" if self.count > 1 else "\n"
-                self._file.write(comma + json.dumps(self._annotation(cells, i, image_id, label)))
+                self.annotate(self._annotation(cells, i, image_id, label))
             known.append(cells.ids)
             if advance:
                 advance(done, bands)
-        self._images.append(
+        self.images.append(
             {
                 "id": image_id,
                 "file_name": file_name,
@@ -113,7 +92,7 @@ class TruthWriter:
     def _annotation(self, cells: SceneCells, i: int, image_id: int, label: int) -> dict[str, Any]:
         x0, y0, x1, y1 = cells.boxes[i].tolist()
         return {
-            "id": self.count, "image_id": image_id, "category_id": int(cells.classes[i]) + 1,
+            "image_id": image_id, "category_id": int(cells.classes[i]) + 1,
             "bbox": [x0, y0, x1 - x0, y1 - y0], "area": int(cells.areas[i]), "iscrowd": 0,
             "segmentation": cells.polygons(i) if self._outlines else [],
             "type": TYPES[cells.types[i]], "zone": ZONES[cells.zones[i]], "label": label,

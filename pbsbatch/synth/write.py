@@ -1,6 +1,6 @@
-"""Write scenes as files: pyramids and label images as tiled BigTIFF, single fields as JPEG or PNG.
+"""Write what is made region by region: pyramids and label images as tiled BigTIFF, single fields as JPEG or PNG.
 
-Law: what is written depends on the scene and the options, not on the number of workers; memory is a few
+Law: what is written depends on the picture and the options, not on the number of workers; memory is a few
 bands of tiles, whatever the slide's height.
 """
 
@@ -13,21 +13,33 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.synth.bigtiff import JPEG_RGB, ZLIB_INT32, BigTiff
-from pbsbatch.synth.pyramid import halve
+from pbsbatch.synth.pyramid import halve, levels_of
 from pbsbatch.synth.scene import Scene
 
-__all__ = ["IdMap", "Progress", "write_field", "write_labels", "write_slide"]
+__all__ = ["IdMap", "Picture", "Progress", "write_field", "write_labels", "write_slide"]
 
 Progress = Callable[[int, int], None]
 """Called with (bands done, bands in all)."""
 Pixels = NDArray[np.uint8]
+
+
+class Picture(Protocol):
+    """What can be written, as a drawn scene or a composite. Law: a pixel does not depend on the region asked for."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def mpp(self) -> float | None: ...
+    def render(self, x: int, y: int, w: int, h: int) -> Pixels: ...
 
 
 class IdMap:
@@ -82,7 +94,7 @@ def _pad(pixels: NDArray[np.generic], tile: int) -> NDArray[np.generic]:
     return np.pad(pixels, [(0, tile - h), (0, tile - w), (0, 0)][: pixels.ndim], mode="edge")
 
 
-def _fit(scene: Scene, tile: int) -> int:
+def _fit(scene: Picture, tile: int) -> int:
     """Return a tile side no larger than the scene needs: libvips refuses tiles far larger than the picture."""
     return min(tile, -(-max(scene.width, scene.height) // 16) * 16)
 
@@ -90,7 +102,7 @@ def _fit(scene: Scene, tile: int) -> int:
 class _Levels:
     """Take bands of level-0 rows from the top; give encoded tiles of every level, the lower ones to spools."""
 
-    def __init__(self, scene: Scene, tile: int, quality: int, pool: ThreadPoolExecutor, levels: int) -> None:
+    def __init__(self, scene: Picture, tile: int, quality: int, pool: ThreadPoolExecutor, levels: int) -> None:
         self.tile, self.quality, self.pool = tile, quality, pool
         self.sizes = [(scene.width >> k, scene.height >> k) for k in range(levels)]
         self.spools = [_Spool() for _ in range(levels - 1)]
@@ -120,7 +132,7 @@ class _Levels:
         self.sink(whole, level + 1, last)
 
 
-def _bands(scene: Scene, tile: int, pool: ThreadPoolExecutor) -> Iterator[Pixels]:
+def _bands(scene: Picture, tile: int, pool: ThreadPoolExecutor) -> Iterator[Pixels]:
     """Yield level-0 rows a tile high, the next band being drawn while this one is encoded."""
     step = 4 * tile
 
@@ -135,13 +147,13 @@ def _bands(scene: Scene, tile: int, pool: ThreadPoolExecutor) -> Iterator[Pixels
         yield np.concatenate([part.result() for part in ahead.popleft()], axis=1)
 
 
-def write_slide(scene: Scene, path: Path, *, tile: int = 256, quality: int = 87, workers: int = 1,
+def write_slide(scene: Picture, path: Path, *, tile: int = 256, quality: int = 87, workers: int = 1,
                 levels: int | None = None, progress: Progress | None = None) -> None:  # fmt: skip
     """Write a pyramid: JPEG tiles, level 0 first, each lower level a page of its own (reduced image).
 
     Every lower level is made of rounded 2 x 2 means of the level above before JPEG.
     """
-    tile, count = _fit(scene, tile), levels or scene.levels
+    tile, count = _fit(scene, tile), levels or levels_of(scene.width, scene.height)
     bands = -(-scene.height // tile)
     with ThreadPoolExecutor(max(1, workers)) as pool, BigTiff(path) as out:
         stack = _Levels(scene, tile, quality, pool, count)
@@ -155,7 +167,7 @@ def write_slide(scene: Scene, path: Path, *, tile: int = 256, quality: int = 87,
 
         out.page(level0(), stack.sizes[0], tile, scene.mpp, JPEG_RGB)
         for k, spool in enumerate(stack.spools, 1):
-            out.page(spool.replay(), stack.sizes[k], tile, scene.mpp * 2**k, JPEG_RGB, reduced=True)
+            out.page(spool.replay(), stack.sizes[k], tile, scene.mpp and scene.mpp * 2**k, JPEG_RGB, reduced=True)
 
 
 def write_labels(scene: Scene, path: Path, *, ids: IdMap | None = None, tile: int = 512, workers: int = 1) -> None:
@@ -187,8 +199,8 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable[[tuple[int, int]], bytes]
         yield running.popleft().result()
 
 
-def write_field(scene: Scene, path: Path, *, quality: int = 92) -> None:
-    """Write a small scene as .jpg or .png with its scale in the file (JFIF density, pHYs)."""
+def write_field(scene: Picture, path: Path, *, quality: int = 92) -> None:
+    """Write a small scene as .jpg or .png with its scale, if known, in the file (JFIF density, pHYs)."""
     pixels = scene.render(0, 0, scene.width, scene.height)
     if path.suffix == ".png":
         ok, data = cv2.imencode(".png", pixels[..., ::-1])
@@ -199,8 +211,10 @@ def write_field(scene: Scene, path: Path, *, quality: int = 92) -> None:
         path.write_bytes(_with_density(_jpeg(pixels, quality), scene.mpp))
 
 
-def _with_density(jpeg: bytes, mpp: float) -> bytes:
+def _with_density(jpeg: bytes, mpp: float | None) -> bytes:
     """Set dots per cm in the JFIF header, or in an Exif block where 16 bits cannot hold them (below 0.153 um)."""
+    if mpp is None:
+        return jpeg
     if jpeg[6:11] != b"JFIF\0":
         raise ValueError("the encoder wrote no JFIF header")
     dots = round(1e4 / mpp)
@@ -213,8 +227,10 @@ def _with_density(jpeg: bytes, mpp: float) -> bytes:
     return jpeg[:end] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[end:]
 
 
-def _with_phys(png: bytes, mpp: float) -> bytes:
+def _with_phys(png: bytes, mpp: float | None) -> bytes:
     """Put a pHYs chunk (dots per metre) behind the header chunk."""
+    if mpp is None:
+        return png
     dots = round(1e6 / mpp)
     body = b"pHYs" + struct.pack(">IIB", dots, dots, 1)
     return png[:33] + struct.pack(">I", 9) + body + struct.pack(">I", zlib.crc32(body)) + png[33:]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.pixels import clipped, glass, resized, span
 from pbsbatch.datasets.samples import Sample
 from pbsbatch.train.settings import Variety
 from pbsbatch.train.stain import restain, worsen
@@ -79,12 +79,12 @@ class Composer:
         image[top : top + tall, left : left + wide] = piece
         edge = np.array([left, top, left + wide, top + tall], np.float32)
         shift = np.array([left, top, left, top], np.float32)
-        boxes, share = _clip(view.boxes(sample.boxes) + shift, edge)
+        boxes, share = clipped(view.boxes(sample.boxes) + shift, edge)
         lost = (share < KEEP) | ((boxes[:, 2:] - boxes[:, :2]) < MIN_PX).any(1)
         named, unsure = ~lost, lost & (share > 0)
         outlines = view.outlines(sample.outlines[named])
         outlines[share[named] < WHOLE] = np.nan
-        doubt, doubt_share = _clip(view.boxes(sample.unsure) + shift, edge)
+        doubt, doubt_share = clipped(view.boxes(sample.unsure) + shift, edge)
         return boxes[named], sample.classes[named], outlines, np.concatenate([boxes[unsure], doubt[doubt_share > 0]])
 
 
@@ -111,17 +111,14 @@ class _View:
         flip_x, flip_y, turned = (bool(b) for b in rng.random(3) < variety.turns / 2)
         if turned:
             width, height = height, width
-        x, w, to_w = _span(sample.size[0], width, zoom * stretch, rng)
-        y, h, to_h = _span(sample.size[1], height, zoom / stretch, rng)
+        x, w, to_w = span(sample.size[0], width, zoom * stretch, rng)
+        y, h, to_h = span(sample.size[1], height, zoom / stretch, rng)
         return cls((x, y, w, h), (to_w, to_h), flip_x, flip_y, turned)
 
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the pixels of the view."""
         x, y, w, h = self.crop
-        smaller = self.size[0] < w
-        out = cv2.resize(
-            image[y : y + h, x : x + w], self.size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        )
+        out = resized(image[y : y + h, x : x + w], self.size)
         out = out[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
         return np.ascontiguousarray(out.transpose(1, 0, 2) if self.turned else out, np.uint8)
 
@@ -149,12 +146,6 @@ class _View:
         return np.ascontiguousarray(outlines[:, k % rays])
 
 
-def _span(length: int, room: int, zoom: float, rng: np.random.Generator) -> tuple[int, int, int]:
-    """Return start and length of a crop of one axis and its length once scaled, at most `room`."""
-    crop = min(length, max(1, round(room / zoom)))
-    return int(rng.integers(length - crop + 1)), crop, min(room, max(1, round(crop * zoom)))
-
-
 def _cut(
     box: tuple[int, int, int, int], red_cell_px: float, rng: np.random.Generator
 ) -> Iterator[tuple[int, int, int, int]]:
@@ -173,15 +164,6 @@ def _cut(
         yield from _cut((x, y + at, w, h - at), red_cell_px, rng)
 
 
-def _clip(boxes: F32, edge: F32) -> tuple[F32, F32]:
-    """Return boxes cut off at an edge box, and the share of each that is left."""
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    low, high = np.maximum(boxes[:, :2], edge[:2]), np.minimum(boxes[:, 2:], edge[2:])
-    left = np.maximum(high - low, 0)
-    out = np.concatenate([low, low + left], 1).astype(np.float32)
-    return out, (left.prod(1) / np.maximum(area, 1e-6)).astype(np.float32)
-
-
 def _paper(piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the colour outside a field: white as outside a slide, black, or the field's own glass."""
     pick = rng.random()
@@ -189,4 +171,4 @@ def _paper(piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
         return np.full(3, 255, np.uint8)
     if pick < 0.7:
         return np.zeros(3, np.uint8)
-    return np.percentile(piece.reshape(-1, 3)[::17], 90, axis=0).astype(np.uint8)
+    return glass(piece)

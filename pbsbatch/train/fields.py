@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.pixels import resized
 from pbsbatch.datasets.readers import DataSet, read
 from pbsbatch.datasets.samples import Sample
 from pbsbatch.errors import UsageError
@@ -86,9 +86,7 @@ def loaded(sample: Sample, zoom: float) -> Loaded:
     pixels = sample.image
     height, width = pixels.shape[:2]
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    if size != (width, height):
-        how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-        pixels = np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+    pixels = resized(pixels, size)
     ratio = np.array([size[0] / width, size[1] / height] * 2, np.float32)
     return Loaded(
         name=sample.name, source=sample.source, encoded=b"", size=size, boxes=sample.boxes * ratio,

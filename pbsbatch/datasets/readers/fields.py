@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
 from pbsbatch.datasets.samples import CLASSES, PLATELET, RAYS, RED, WHITE, Sample, decode, red_cell_diameter
 
-__all__ = ["PICTURES", "SYNONYMS", "DataSet", "Field", "Marked", "class_of", "pictures_in", "read_bytes", "sample_of"]
+__all__ = [
+    "PICTURES",
+    "SYNONYMS",
+    "DataSet",
+    "Field",
+    "Marked",
+    "class_of",
+    "cut_box",
+    "pictures_in",
+    "read_bytes",
+    "sample_of",
+]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MAX_FILE_BYTES = 256 << 20
@@ -118,7 +129,7 @@ def sample_of(data: DataSet, field: Field, problems: Problems) -> Sample:
     boxes: list[NDArray[np.float32]] = []
     classes: list[int] = []
     for cell in field.cells:
-        box = _cut(cell, field.size, field.labels, problems)
+        box = cut_box(cell, field.size, field.labels, problems)
         if box is not None:
             kept.append(cell)
             boxes.append(box)
@@ -137,7 +148,8 @@ def sample_of(data: DataSet, field: Field, problems: Problems) -> Sample:
     )  # fmt: skip
 
 
-def _cut(cell: Marked, size: tuple[int, int], labels: Path, problems: Problems) -> NDArray[np.float32] | None:
+def cut_box(cell: Marked, size: tuple[int, int], labels: Path, problems: Problems) -> NDArray[np.float32] | None:
+    """Return a mark's box within the picture; None, with a note, where it has no area."""
     box = np.array(cell.box, np.float64)
     if not np.isfinite(box).all():
         raise RecordError(f"corners {cell.box} are no numbers", "Mark the cell again", cell.record)
