@@ -43,6 +43,7 @@ def warm_up() -> WarmUp:
         _images()
         _cells()
         _detector()
+        _two_stages()
         _quality()
         _store()
     if done is not None:
@@ -90,6 +91,12 @@ def _detector() -> None:
     nms(seen.boxes[:2], seen.logits[:2], seen.classes[:2], 0.5)  # few: all against all
     vote(scores, boxes, seen.places[:1], seen.classes[:1], 4, 50.0, 0.8)
     fill(seen.boxes[:1], np.zeros((1, 32), np.float32), 64, 64)
+
+
+def _two_stages() -> None:
+    from pbsbatch_kernels.roi_align import roi_align
+
+    roi_align(np.zeros((4, 4, 8), np.float32), np.ones((1, 4), np.float32), 0.25, 2)
 
 
 def _quality() -> None:

@@ -220,13 +220,16 @@ def _facts(model: Model | CellClassifier) -> dict[str, Any]:
     from pbsbatch.models.classifier import CellClassifier
     from pbsbatch.models.dense import DenseModel
     from pbsbatch.models.foreign import ForeignModel
+    from pbsbatch.models.rcnn import RcnnModel
     from pbsbatch.models.taxonomy import TYPES
 
     if isinstance(model, CellClassifier):
         facts = asdict(model.folder.facts)
         about = {"name": facts.pop("name"), "kind": "classifier", "version": facts.pop("version")}
         return {**about, "types": TYPES, **facts, "digest": model.folder.digest}
-    known = (model.folder.facts, model.folder.digest) if isinstance(model, DenseModel | ForeignModel) else None
+    known = (
+        (model.folder.facts, model.folder.digest) if isinstance(model, DenseModel | ForeignModel | RcnnModel) else None
+    )
     told, digest = known or (model.spec, model.spec.digest)
     facts = {"classes": model.spec.classes, **asdict(told)}
     return {"name": facts.pop("name"), "kind": "detector", **facts, "digest": digest}

@@ -22,6 +22,8 @@ from pbsbatch.models.classifier import CellClassifier
 from pbsbatch.models.dense import DenseModel
 from pbsbatch.models.folder import ClassifierFolder, ModelFolder
 from pbsbatch.models.foreign import ForeignModel
+from pbsbatch.models.rcnn import RcnnModel
+from pbsbatch.models.rcnn_folder import RcnnFolder
 
 __all__ = ["ENGINES", "load", "load_classifier", "wanted_of"]
 
@@ -47,6 +49,8 @@ def load(model: Model, asked: str = "auto", *, precision: str = "auto", threads:
     precision = said or precision
     if isinstance(model, ForeignModel):
         return _foreign(model, name, precision, threads)
+    if isinstance(model, RcnnModel):
+        return _two_stage(model.folder, name, precision, threads)
     if isinstance(model, DenseModel):
         if name == "auto":
             return _first_that_runs(_Wish(model.folder, precision, threads, find_gpus()))
@@ -96,6 +100,45 @@ def _foreign(model: ForeignModel, name: str, precision: str, threads: int | None
     facts = model.folder.facts
     wanted = Wanted(model.folder.digest, facts.work_mpp, (facts.input_px, facts.input_px))
     pass_gate(engine, wanted, f"openvino {version('openvino')}", Reference("openvino fp32", lambda: plain))
+    return engine
+
+
+def _two_stage(folder: RcnnFolder, name: str, precision: str, threads: int | None) -> Engine:
+    """Return the engine of a two-stage model, in fp32 unless bf16 is asked for: PyTorch where "auto" finds a GPU, else
+    OpenVINO. Its gate looks at every network by fixed boxes.
+    """
+    from pbsbatch.engines.rcnn import Probed, RcnnEngine
+
+    def of(name: str, precision: str, device: str = "auto") -> RcnnEngine:
+        if name == "torch":
+            _need("gpu", "torch", "torchvision", "safetensors")
+            from pbsbatch.engines.rcnn_torch import torch_parts
+
+            return RcnnEngine(torch_parts(folder, precision, device, threads), folder.facts)
+        from pbsbatch.engines.rcnn_openvino import OpenVINOParts
+
+        return RcnnEngine(OpenVINOParts(folder, precision, threads), folder.facts)
+
+    if name == "auto":
+        name = "torch" if find_gpus() and find_spec("torchvision") is not None else "openvino"
+    if name not in ("openvino", "torch"):
+        raise EngineError(
+            f"the two-stage model {folder.facts.name} cannot run on the engine {name!r}",
+            cure="Use --engine openvino or torch",
+        )
+    engine = of(name, precision)
+    if (engine.name, engine.device) == ("torch", "cpu"):
+        return engine  # the reference is not held against itself
+    known = name == "openvino" and (engine.precision != "fp32" or "torch" not in sys.modules)
+    other = ("openvino", "fp32") if known or find_spec("torchvision") is None else ("torch", "fp32")
+    if (engine.name, engine.precision) == other:
+        return engine  # fp32 of the one runtime that is there
+    reference = Reference(" ".join(other), lambda: Probed(of(*other, device="cpu")))
+    try:
+        pass_gate(Probed(engine), Wanted(folder.digest, folder.facts.work_mpp), f"{name} {version(name)}", reference)
+    except EngineError:
+        engine.close()
+        raise
     return engine
 
 

@@ -27,7 +27,7 @@ from pbsbatch.nets.detector import DetectorNet, NetSize, Served
 if TYPE_CHECKING:
     from pbsbatch.engines.cuda import CudaRunner
 
-__all__ = ["TorchEngine", "served"]
+__all__ = ["TorchEngine", "device_of", "served"]
 
 CPU_PRECISIONS = ("fp32",)
 CUDA_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -64,7 +64,7 @@ class TorchEngine:
         threads: int | None = None,
     ) -> None:  # fmt: skip
         self.notes: list[str] = []
-        place = _device(device)
+        place = device_of(device)
         cuda = place.type == "cuda"
         self.device = torch.cuda.get_device_name(place) if cuda else "cpu"
         known = tuple(CUDA_PRECISIONS) if cuda else CPU_PRECISIONS
@@ -132,7 +132,8 @@ def _one_by_one(net: Served, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floa
     return tuple(torch.cat(parts).contiguous().numpy() for parts in zip(*slots, strict=True))
 
 
-def _device(asked: str) -> torch.device:
+def device_of(asked: str) -> torch.device:
+    """Return the device that is asked for, or an error with its cure."""
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if asked not in ("cpu", "cuda"):

@@ -27,7 +27,9 @@ from pbsbatch.models.facts import DetectorFacts, facts_from_json, facts_to_json
 from pbsbatch.models.onnx_file import FLOAT, UINT8, Interface, OnnxError, interface
 
 __all__ = [
+    "BOX_ONNX",
     "INT8",
+    "MASK_ONNX",
     "MODEL_JSON",
     "ONNX",
     "OUTPUTS",
@@ -37,26 +39,31 @@ __all__ = [
     "Folder",
     "ModelFolder",
     "bytes_of",
+    "checked",
     "kind_of",
     "read_classifier",
     "read_folder",
     "table_of",
     "write_classifier",
     "write_folder",
+    "written",
 ]
 
 MODEL_JSON, ONNX, WEIGHTS, INT8 = "model.json", "model.onnx", "weights.safetensors", "model.int8.onnx"
+BOX_ONNX, MASK_ONNX = "box.onnx", "mask.onnx"
+"""The second stage's graphs of a two-stage detector."""
 OUTPUTS = ("scores", "boxes", "outlines")
 """What a detector returns, in this order."""
 RAYS = 32
 """Directions of an outline."""
 FORMAT = 1
 """Of model.json; raised when an old reader would misread a new folder."""
-MOST_BYTES = {MODEL_JSON: 1 << 20, ONNX: 1 << 28, WEIGHTS: 1 << 28, INT8: 1 << 28}
+MOST_BYTES = {MODEL_JSON: 1 << 20, **dict.fromkeys((ONNX, WEIGHTS, INT8, BOX_ONNX, MASK_ONNX), 1 << 28)}
 AGAIN = "Copy the folder again from where it came"
 
-F = TypeVar("F", DetectorFacts, ClassifierFacts)
-G = TypeVar("G", "ModelFolder", "ClassifierFolder")
+F = TypeVar("F")
+G = TypeVar("G", bound="Folder")
+Misfit = Callable[[Interface, F], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,7 @@ def read_folder(path: Path) -> ModelFolder:
     """Read and check a detector's folder: every file, every digest, and the ONNX ports against model.json."""
     if kind_of(path) == "classifier":
         _refuse(path / MODEL_JSON, "it is a classifier of cells, not a detector", "Give it with --classifier")
-    facts, digest, files = _checked(path, facts_from_json, _misfit)
+    facts, digest, files = checked(path, facts_from_json, {ONNX: _misfit, INT8: _misfit}, frozenset({INT8}))
     return ModelFolder(path, digest, files, facts)
 
 
@@ -122,19 +129,24 @@ def read_classifier(path: Path) -> ClassifierFolder:
     """Read and check a classifier's folder likewise."""
     if kind_of(path) == "detector":
         _refuse(path / MODEL_JSON, "it is a detector, not a classifier of cells", "Give it with --model")
-    facts, digest, files = _checked(path, classifier_from_json, classifier_misfit)
+    graphs = {ONNX: classifier_misfit, INT8: classifier_misfit}
+    facts, digest, files = checked(path, classifier_from_json, graphs, frozenset({INT8}))
     return ClassifierFolder(path, digest, files, facts)
 
 
-def _checked(
-    path: Path, facts_of: Callable[[Mapping[str, Any], Path], F], misfit: Callable[[Interface, F], str | None]
-) -> tuple[F, str, dict[str, str]]:
+def checked(
+    path: Path, facts_of: Callable[[Mapping[str, Any], Path], F], graphs: Mapping[str, Misfit[F]],
+    optional: frozenset[str],
+) -> tuple[F, str, dict[str, str]]:  # fmt: skip
+    """Read and check a folder of any kind; return facts, digest, files. graphs says of each ONNX file what must fit."""
     table = table_of(path)
     files, said = table.pop("files", None), table.pop("digest", None)
     if table.pop("format", None) != FORMAT:
         _refuse(path / MODEL_JSON, f"its format is not {FORMAT}", "It was written for another version of pbsbatch")
-    if not isinstance(files, dict) or not {ONNX, WEIGHTS} <= set(files) <= {ONNX, WEIGHTS, INT8}:
-        _refuse(path / MODEL_JSON, f"files must name {ONNX} and {WEIGHTS}, may name {INT8}, and nothing else")
+    allowed = {WEIGHTS, *graphs}
+    if not isinstance(files, dict) or not allowed - optional <= set(files) <= allowed:
+        named = f"files must name {' and '.join(sorted(allowed - optional))}"
+        _refuse(path / MODEL_JSON, f"{named}, may name {' and '.join(sorted(optional))}, and nothing else")
     facts = facts_of(table, path / MODEL_JSON)
     digest = _digest({**table, "files": files})
     if said != digest:
@@ -144,9 +156,9 @@ def _checked(
         )  # fmt: skip
     folder = Folder(path, digest, files)
     folder.read(WEIGHTS)
-    for name in (ONNX, INT8):
+    for name, misfit in graphs.items():
         if name in files:
-            _check_onnx(path / name, folder.read(name), lambda ports: misfit(ports, facts))
+            _check_onnx(path / name, folder.read(name), lambda ports, misfit=misfit: misfit(ports, facts))  # type: ignore[misc]
     return facts, digest, files
 
 
@@ -154,22 +166,24 @@ def write_folder(
     path: Path, facts: DetectorFacts, *, onnx: bytes, weights: bytes, int8: bytes | None = None
 ) -> ModelFolder:
     """Write a detector's folder: it is there whole and readable, or not at all. One that stands there is refused."""
-    return _written(path, facts_to_json(facts), read_folder, onnx=onnx, weights=weights, int8=int8)
+    return written(path, facts_to_json(facts), read_folder, _contents(onnx, weights, int8))
 
 
 def write_classifier(
     path: Path, facts: ClassifierFacts, *, onnx: bytes, weights: bytes, int8: bytes | None = None
 ) -> ClassifierFolder:
     """Write a classifier's folder likewise."""
-    return _written(path, classifier_to_json(facts), read_classifier, onnx=onnx, weights=weights, int8=int8)
+    return written(path, classifier_to_json(facts), read_classifier, _contents(onnx, weights, int8))
 
 
-def _written(
-    path: Path, facts: Mapping[str, Any], read: Callable[[Path], G], *, onnx: bytes, weights: bytes, int8: bytes | None
-) -> G:
+def _contents(onnx: bytes, weights: bytes, int8: bytes | None) -> dict[str, bytes]:
+    return {ONNX: onnx, WEIGHTS: weights} | ({} if int8 is None else {INT8: int8})
+
+
+def written(path: Path, facts: Mapping[str, Any], read: Callable[[Path], G], contents: Mapping[str, bytes]) -> G:
+    """Write a folder of any kind: whole, and as `read` accepts it, or not at all."""
     if path.exists():
         raise ModelError("something stands there already", path=path, cure="Choose another name, or remove it")
-    contents = {ONNX: onnx, WEIGHTS: weights} | ({} if int8 is None else {INT8: int8})
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     try:
         table = json.loads(json.dumps(facts, allow_nan=False))  # tuples as lists, as they will be read

@@ -53,9 +53,15 @@ def load(name_or_path: str) -> Model:
         from pbsbatch.models.folder import kind_of, read_folder
         from pbsbatch.models.foreign import ForeignModel, read_foreign
         from pbsbatch.models.foreign_facts import FOREIGN
+        from pbsbatch.models.rcnn import RcnnModel
+        from pbsbatch.models.rcnn_facts import RCNN
+        from pbsbatch.models.rcnn_folder import read_rcnn
 
-        if kind_of(path) == FOREIGN:
+        kind = kind_of(path)
+        if kind == FOREIGN:
             return ForeignModel(read_foreign(path.resolve()))
+        if kind == RCNN:
+            return RcnnModel(read_rcnn(path.resolve()))
         return DenseModel(read_folder(path.resolve()))
     cure = f"Models that exist: {', '.join(built_in())}; or give a folder with a model.json"
     if path.exists():

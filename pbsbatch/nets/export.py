@@ -149,6 +149,14 @@ class GraphWriter:
             self.names[node] = self.names[source]  # written with the convolution before it
         elif isinstance(module, nn.ReLU):
             self.names[node] = self.emit("Relu", [self.names[source]], node.name)
+        elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+            self.names[node] = self.emit("Flatten", [self.names[source]], node.name, axis=1)
+        elif isinstance(module, nn.Linear):
+            self.names[node] = self.linear(node.name, self.names[source], module)
+        elif isinstance(module, nn.MaxPool2d):
+            self.names[node] = self.pooled(node.name, self.names[source], module)
+        elif isinstance(module, nn.ConvTranspose2d):
+            self.names[node] = self.spread(node.name, self.names[source], module)
         elif isinstance(module, nn.Upsample) and module.mode == "nearest":
             factor = float(module.scale_factor)  # type: ignore[arg-type]
             scales = self.constant(f"{node.name}.scales", torch.tensor([1.0, 1.0, factor, factor]))
@@ -173,6 +181,22 @@ class GraphWriter:
         return self.emit(
             "Conv", [source, *weights], name, kernel_shape=list(module.kernel_size), strides=list(module.stride),
             pads=[*module.padding, *module.padding], dilations=list(module.dilation), group=module.groups,
+        )  # fmt: skip
+
+    def linear(self, name: str, source: str, module: nn.Linear) -> str:
+        weights = [self.weight(f"{name}.weight", module.weight), self.constant(f"{name}.bias", module.bias)]
+        return self.emit("Gemm", [source, *weights], name, transB=1)
+
+    def pooled(self, name: str, source: str, module: nn.MaxPool2d) -> str:
+        kernel, stride, pad = (int(v) for v in (module.kernel_size, module.stride, module.padding))  # type: ignore[arg-type]
+        return self.emit("MaxPool", [source], name, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4)
+
+    def spread(self, name: str, source: str, module: nn.ConvTranspose2d) -> str:
+        assert module.bias is not None and module.output_padding == (0, 0)
+        weights = [self.weight(f"{name}.weight", module.weight), self.constant(f"{name}.bias", module.bias)]
+        return self.emit(
+            "ConvTranspose", [source, *weights], name, kernel_shape=list(module.kernel_size),
+            strides=list(module.stride), pads=[*module.padding, *module.padding], group=module.groups,
         )  # fmt: skip
 
     def norm(self, name: str, source: str, module: nn.BatchNorm2d) -> str:
@@ -200,4 +224,6 @@ class GraphWriter:
         return name
 
 
-_STEPS: Mapping[Any, str] = {"permute": "Transpose", "to": "Cast", operator.mul: "Mul", operator.add: "Add"}
+_STEPS: Mapping[Any, str] = {
+    "permute": "Transpose", "to": "Cast", operator.mul: "Mul", operator.add: "Add", operator.iadd: "Add",
+}  # fmt: skip
