@@ -34,7 +34,7 @@ def stacked(shares: Sequence[tuple[str, float]], width: int = 120, height: int =
 
 def bars(rows: Sequence[tuple[str, float, float | None, float | None]], colours: Sequence[str]) -> str:
     """Draw shares in per cent as bars, each with its interval."""
-    tall, left, room = 24, 128, _WIDE - 128 - 46
+    tall, left, room = 24, 142, _WIDE - 142 - 46
     most = max([hi if hi is not None else share for _, share, _, hi in rows] + [1.0])
     out = []
     for i, ((name, share, low, high), colour) in enumerate(zip(rows, colours, strict=True)):
@@ -94,12 +94,11 @@ def strip(points: Sequence[tuple[str, float, str]], limits: tuple[float, float])
         y = 26 + (0 if len(points) == 1 else ((i * 7) % 11 - 5) * 1.6)  # apart, so that equals can be seen
         mark = f'<circle cx="{_along(value, low, span):.1f}" cy="{y:.1f}" r="{5 if odd else 3.5}" '
         mark += 'fill="#d55e00" stroke="currentColor"/>' if odd else 'fill="#0072b2" fill-opacity=".65"/>'
-        out.append(f'<a href="{escape(link)}"><title>{escape(name)}: {value:.4g}</title>{mark}</a>')
+        out.append(f'<a href="{escape(link)}"><title>{escape(name)}: {_short(value)}</title>{mark}</a>')
     for value, anchor in ((low, "start"), (high, "end")):
-        out.append(
-            f'<text class="dimtext" x="{_along(value, low, span):.1f}" y="56" text-anchor="{anchor}">{value:.4g}</text>'
-        )
-    return _svg(62, out, f"{len(points)} slides from {min(values):.4g} to {max(values):.4g}")
+        x, said = _along(value, low, span), _short(value)
+        out.append(f'<text class="dimtext" x="{x:.1f}" y="56" text-anchor="{anchor}">{said}</text>')
+    return _svg(62, out, f"{len(points)} slides from {_short(min(values))} to {_short(max(values))}")
 
 
 def levey_jennings(points: Sequence[tuple[str, float, str]], ends: tuple[str, str] | None = None) -> str:
@@ -119,24 +118,29 @@ def levey_jennings(points: Sequence[tuple[str, float, str]], ends: tuple[str, st
     for k in range(-3, 4):
         y = y_of(mean + k * sd)
         dash = "" if k == 0 else ' stroke-dasharray="4 4"'
-        out.append(f'<path class="axis" d="M34 {y:.1f}H{_WIDE - 6}"{dash}/>')
+        out.append(f'<path class="axis" d="M44 {y:.1f}H{_WIDE - 6}"{dash}/>')
         out.append(f'<text class="dimtext" x="2" y="{y + 4:.1f}">{"mean" if k == 0 else f"{k:+d} s"}</text>')
-    step = (_WIDE - 50) / max(1, len(points) - 1)
-    xs = [40 + i * step for i in range(len(points))]
+    step = (_WIDE - 60) / max(1, len(points) - 1)
+    xs = [50 + i * step for i in range(len(points))]
     line = " ".join(f"{x:.1f},{y_of(v):.1f}" for x, v in zip(xs, values, strict=True))
     out.append(f'<polyline points="{line}" fill="none" stroke="#0072b2" opacity=".5"/>')
     for x, (name, value, link) in zip(xs, points, strict=True):
         odd = abs(value - mean) > 3 * sd
         look = 'r="5" fill="#d55e00" stroke="currentColor"' if odd else 'r="3" fill="#0072b2"'
         out.append(
-            f'<a href="{escape(link)}"><title>{escape(name)}: {value:.4g}</title>'
+            f'<a href="{escape(link)}"><title>{escape(name)}: {_short(value)}</title>'
             f'<circle cx="{x:.1f}" cy="{y_of(value):.1f}" {look}/></a>'
         )
-    for text, x, anchor in zip(ends or (), (34, _WIDE - 6), ("start", "end"), strict=False):
+    for text, x, anchor in zip(ends or (), (44, _WIDE - 6), ("start", "end"), strict=False):
         out.append(f'<text class="dimtext" x="{x}" y="{tall + 13}" text-anchor="{anchor}">{escape(text)}</text>')
     return _svg(
         tall + (18 if ends else 0), out, f"{len(points)} slides in order, mean {mean:.4g}, standard deviation {sd:.3g}"
     )
+
+
+def _short(value: float) -> str:
+    """Return a number in few digits, a large one in whole thousands."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _along(value: float, low: float, span: float) -> float:

@@ -27,7 +27,7 @@ from pbsbatch.run.output import MARKER, PAGES
 __all__ = ["INDEX", "has_page", "prepare", "write_report"]
 
 INDEX = "report.html"
-FORMAT = 2
+FORMAT = 3
 """Of the kept parts; raised when they look otherwise."""
 MOST_THUMBNAILS = 1500
 """A table of more slides goes without pictures: it would grow beyond 25 MB."""

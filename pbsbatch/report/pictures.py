@@ -15,7 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.colours import ZONE_COLOURS
 from pbsbatch.errors import PbsbatchError
+from pbsbatch.quality import figures_of
+from pbsbatch.quality.zones import ZONES, zones_of
 from pbsbatch.slides import open_slide
 from pbsbatch.store import BlockRows, StoredSlide
 
@@ -26,6 +29,11 @@ Image = NDArray[np.uint8]
 PAGE_PX, THUMB_PX, CROP_PX = 1000, 132, 76
 MOST_CROPS = 80
 """White cells that a page shows: those that most need a look."""
+FIGURES = {
+    "rbc_per_mpx": "red cells per megapixel", "overlap": "share of red cells that touch",
+    "covered": "share covered by cells", "edge_px": "blur: width of red cells' rims, working px",
+}  # fmt: skip
+"""Maps, by the names of figures_of."""
 CROP_ROOM = 1.35
 """Side of a crop in the longer sides of the cell's box."""
 
@@ -36,8 +44,11 @@ class Layer:
 
     name: str
     uri: str
-    low: str
-    high: str
+    wide: float  # over the slide's picture, per cent: blocks reach beyond the slide
+    tall: float
+    low: str = ""
+    high: str = ""
+    names: tuple[tuple[str, str], ...] = ()  # of a map of kinds: each with its colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +76,46 @@ def layers(store: StoredSlide) -> list[Layer]:
     blocks = store.tiles.blocks
     if len(blocks) < 4:
         return []
-    sums = {name: blocks[name].astype(np.float64) for name in ("red", "overlapping", "samples", "bare", "failed")}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        maps = {
-            "red cells per megapixel": 1e6 * sums["red"] / blocks.area,
-            "share of red cells that touch": sums["overlapping"] / sums["red"],
-            "share covered by cells": 1 - sums["bare"] / sums["samples"],
-        }
-    found = [_layer(name, blocks, values) for name, values in maps.items()]
-    if sums["failed"].any():
-        found.append(_layer("could not be read", blocks, np.where(sums["failed"] > 0, 1.0, np.nan)))
-    return [layer for layer in found if layer is not None]
+    figures = figures_of(blocks.sums, blocks.area)
+    found = [_layer(store, said, figures[name]) for name, said in FIGURES.items()]
+    if blocks["failed"].any():
+        found.append(_layer(store, "could not be read", np.where(blocks["failed"] > 0, 1.0, np.nan)))
+    return [*(layer for layer in found if layer is not None), _zones(store)]
 
 
-def _layer(name: str, blocks: BlockRows, values: NDArray[np.float64]) -> Layer | None:
+def _layer(store: StoredSlide, name: str, values: NDArray[np.float64]) -> Layer | None:
     known = np.isfinite(values)
     if not known.any():
         return None
     low, high = np.quantile(values[known], [0.02, 0.98])
-    grey = np.clip((values - low) / max(high - low, 1e-9) * 255, 0, 255)
-    grid = np.zeros((int(blocks.at[:, 1].max()) + 1, int(blocks.at[:, 0].max()) + 1), np.uint8)
-    there = np.zeros(grid.shape, np.uint8)
-    col, row = blocks.at[known, 0], blocks.at[known, 1]
-    grid[row, col], there[row, col] = grey[known].astype(np.uint8), 255
-    colours = cv2.applyColorMap(grid, cv2.COLORMAP_CIVIDIS)
-    return Layer(name, _uri("png", np.dstack([colours, there])), f"{low:.3g}", f"{high:.3g}")
+    grey = np.clip((values[known] - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
+    colours = cv2.applyColorMap(grey[:, None], cv2.COLORMAP_CIVIDIS)[:, 0]
+    return Layer(name, *_laid_out(store.tiles.blocks, known, colours, store), low=f"{low:.3g}", high=f"{high:.3g}")
+
+
+def _zones(store: StoredSlide) -> Layer:
+    """Return the parts of the smear: where densities come from, what is out of focus, what could not be read."""
+    zone = zones_of(store.tiles.blocks)
+    palette = np.array([[int(ZONE_COLOURS[name][i : i + 2], 16) for i in (5, 3, 1)] for name in ZONES], np.uint8)
+    laid = _laid_out(store.tiles.blocks, np.ones(len(zone), np.bool_), palette[zone], store)
+    names = tuple((name, ZONE_COLOURS[name]) for k, name in enumerate(ZONES) if (zone == k).any())
+    return Layer("parts of the smear", *laid, names=names)
+
+
+def _laid_out(
+    blocks: BlockRows, known: NDArray[np.bool_], colours: NDArray[np.uint8], store: StoredSlide
+) -> tuple[str, float, float]:
+    """Return a picture of the blocks' grid, and how wide and high it is over the slide's picture, per cent."""
+    grid = np.zeros((int(blocks.at[:, 1].max()) + 1, int(blocks.at[:, 0].max()) + 1, 4), np.uint8)
+    col, row = blocks.at[known].T
+    grid[row, col, :3], grid[row, col, 3] = colours, 255
+    about = store.attributes["store"]
+    wide, high = (blocks.box[:, 2:] - blocks.box[:, :2]).max(0).tolist()  # of a block that nothing cuts
+    return (
+        _uri("png", grid),
+        100 * grid.shape[1] * wide / about["width_px"],
+        100 * grid.shape[0] * high / about["height_px"],
+    )
 
 
 def crops(store: StoredSlide, slide: Path | None, mpp: float | None) -> list[Crop]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.colours import CLASS_COLOURS
 from pbsbatch.pages import shell, svg
 from pbsbatch.report import pictures
 from pbsbatch.report.pictures import Crop, Layer
@@ -47,12 +48,20 @@ def slide_page(
     title = row["slide"]
     parts = [
         f'<nav><a href="{shell.text(home)}">← all slides</a></nav><h1>{shell.text(title)}</h1>',
-        shell.facts({said: row.get(name, "") for name, said in FACTS.items()} | _by_hand(kinds)),
+        shell.facts({said: _plain(name, row.get(name, "")) for name, said in FACTS.items()} | _by_hand(kinds)),
         *_differential(row),
         inner,
         *_failures(failures),
     ]
     return shell.page(title, parts)
+
+
+def _plain(name: str, value: str) -> str:
+    """Return a value of the summary as a person reads it."""
+    if name == "qc_reasons":
+        return value.replace("_", " ").replace(";", ", ")
+    counted = name.startswith("n_") or name.endswith("_per_mm2") or name in ("width_px", "height_px")
+    return shell.number(value) if counted else value
 
 
 def _by_hand(kinds: Mapping[str, int]) -> dict[str, str]:
@@ -64,7 +73,10 @@ def _smear(store: StoredSlide) -> str:
     found = pictures.layers(store)
     inputs = [_choice(0, "nothing", checked=True), *(_choice(i, each.name) for i, each in enumerate(found, 1))]
     rules = "".join(f"body:has(#map{i}:checked) .map{i}{{display:block}}" for i in range(1, len(found) + 1))
-    overlay = "".join(f'<img class="layer map{i}" alt="" src="{each.uri}">' for i, each in enumerate(found, 1))
+    overlay = "".join(
+        f'<img class="layer map{i}" alt="" style="width:{each.wide:.2f}%;height:{each.tall:.2f}%" src="{each.uri}">'
+        for i, each in enumerate(found, 1)
+    )
     legends = "".join(_legend(i, each) for i, each in enumerate(found, 1))
     choices = f'<fieldset class="layers"><legend>Lay over it</legend>{"".join(inputs)}</fieldset>' if found else ""
     return (
@@ -79,16 +91,19 @@ def _choice(i: int, name: str, checked: bool = False) -> str:
 
 
 def _legend(i: int, layer: Layer) -> str:
+    if layer.names:
+        inner = " ".join(f'<i class="swatch" style="background:{colour}"></i>{name}' for name, colour in layer.names)
+        return f'<p class="legend map{i}">{inner}. Densities are counted in the monolayer.</p>'
     return f'<p class="legend map{i}">{shell.text(layer.name)}: {layer.low}<span class="ramp"></span>{layer.high}</p>'
 
 
 def _sizes(store: StoredSlide, mpp: float | None) -> str:
     unit = "px" if mpp is None else "µm"
     charts = []
-    for name, said, colour in (("RBC", "red cells", "#d55e00"), ("Platelet", "platelets", "#7a4fb5")):
+    for name, said in (("RBC", "red cells"), ("Platelet", "platelets")):
         if name in store.classes:
             values = _diameters(store, store.classes.index(name)) * (mpp or 1.0)
-            chart = svg.histogram(values, unit, colour, said)
+            chart = svg.histogram(values, unit, CLASS_COLOURS[name], said)
             charts.append(
                 f"<figure><figcaption>Diameter of {said}, {unit}: of a circle of the mask's area; the dashed line is "
                 f"the median</figcaption>{chart}</figure>"
@@ -123,8 +138,8 @@ def _differential(row: Mapping[str, str]) -> Iterator[str]:
     chart = svg.bars(rows, [svg.COLOURS[name] for name in known])
     cells = shell.text(row.get("n_wbc_diff", ""))
     yield (
-        f"<h2>Differential</h2><figure><figcaption>Per cent of {cells} white cells, with 95 % intervals</figcaption>"
-        f"{chart}</figure>"
+        f'<h2>Differential</h2><div class="charts"><figure><figcaption>Per cent of {cells} white cells, with 95 % '
+        f"intervals</figcaption>{chart}</figure></div>"
     )
 
 

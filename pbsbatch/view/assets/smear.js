@@ -2,7 +2,7 @@
 import { Canvas } from "./cells.js";
 
 const RAMP = ["#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838"].map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
-export const ZONE_COLOURS = { empty: "#8b949e", thick: "#d55e00", monolayer: "#009e73", feather: "#56b4e9", blurred: "#cc79a7", unseen: "#000000" };
+export const ZONE_COLOURS = { empty: "#8b949e", thick: "#d55e00", monolayer: "#009e73", feather: "#56b4e9", blurred: "#aa3377", unseen: "#000000" };
 
 export class Smear {
   constructor(map, data) {
