@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=10_000_000)
     parser.add_argument("--tiles", type=int, default=40, help="tiles asked for at each level")
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--no-record", action="store_true", help="append nothing to benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print one JSON object (the default prints it too)")
     asked = parser.parse_args()
     if asked.answer is not None:
@@ -44,13 +45,14 @@ def main() -> None:
         draw(Path(folder), asked.cells)
         command = [sys.executable, "-m", "benchmarks.viewer", "--answer", folder, "--tiles", str(asked.tiles)]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    record.append("viewer", [row])
+    if not asked.no_record:
+        record.append("viewer", [row])
     record.show(row)
 
 
-def draw(out: Path, cells: int) -> None:
+def draw(out: Path, cells: int, density: float = DENSITY) -> None:
     """Write the store of a slide twice as wide as high."""
-    height = -(-int((cells / DENSITY / 2) ** 0.5) // STRIP_PX) * STRIP_PX
+    height = -(-int((cells / density / 2) ** 0.5) // STRIP_PX) * STRIP_PX
     width, strips = 2 * height, height // STRIP_PX
     header = StoreHeader(SLIDE, width, height, 0.25, ("RBC", "WBC", "Platelet"), strips, 3.0)
     store, rng = Store.begin(out, header, KEY), np.random.default_rng(0)

@@ -13,9 +13,9 @@ __all__ = ["CLASS_COLOURS", "OTHER_COLOURS", "OUTLINES", "TYPE_COLOURS", "ZONE_C
 TYPE_COLOURS: Final[Mapping[str, str]] = {
     "neutrophil": "#0072b2", "lymphocyte": "#e69f00", "monocyte": "#009e73", "eosinophil": "#d55e00",
     "basophil": "#5533cc", "immature_granulocyte": "#56b4e9", "unsure": "#8b949e", "erythroblast": "#8866ff",
-    "abnormal_suspect": "#000000",
+    "abnormal_suspect": "#000000", "platelet": "#aa3377",
 }  # fmt: skip
-"""Told apart by order and title too."""
+"""Told apart by order and title too. A platelet among white cells has the colour of its class."""
 CLASS_COLOURS: Final[Mapping[str, str]] = {"RBC": "#7a4a1e", "WBC": "#0072b2", "Platelet": "#aa3377"}
 """A red cell's is no type's: white cells are drawn in those of their types among them."""
 ZONE_COLOURS: Final[Mapping[str, str]] = {

@@ -37,7 +37,7 @@ def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 SETS = {
-    "classes and types": TYPE_COLOURS | {name: CLASS_COLOURS[name] for name in ("RBC", "Platelet")},
+    "red cells and types": TYPE_COLOURS | {"RBC": CLASS_COLOURS["RBC"]},
     "classes": CLASS_COLOURS,
     "parts of a smear": ZONE_COLOURS,
     "outlines": {str(i): "#%02x%02x%02x" % colour for i, colour in enumerate(OUTLINES[:3])},  # noqa: UP031

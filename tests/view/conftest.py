@@ -69,7 +69,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
         small = cv2.resize(pixels, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
         store.commit(Preview(np.asarray(small, np.uint8), header.width / small.shape[1]))
     (folder / "slides" / NAMES["gone"]).unlink()
-    rows = [f'"{NAMES[w]}",ok,{d.id},slides/{d.id}.zarr' for w, d in slides.items()]
-    (folder / "out" / "summary.csv").write_text("\n".join(["slide,status,sample,store", *rows]) + "\n")
+    rows = [f'"{NAMES[w]}",ok,{d.id},slides/{d.id}.zarr,0.42,5123.4,777' for w, d in slides.items()]
+    head = "slide,status,sample,store,monolayer_mm2,rbc_per_mm2,n_rbc"
+    (folder / "out" / "summary.csv").write_text("\n".join([head, *rows]) + "\n")
     (folder / "out" / "run.json").write_text(json.dumps({"config": {"inputs": [str(folder / "slides")]}}))
     yield Results(folder / "out", slides)

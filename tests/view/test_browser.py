@@ -197,6 +197,14 @@ def test_the_smear_map_colours_the_blocks(server: Viewer, page: Page, results: R
     assert "map=density" in page.value("location.hash")
     _choose_map(page, "zones")
     assert "monolayer" in page.value("document.getElementById('zones').innerText")
+    _choose_map(page, "")
+    numbers = page.value("document.getElementById('numbers').innerText")
+    assert "From the monolayer, 0.42 mm²" in numbers and "5,123" in numbers and "777" in numbers
+    page.value("[...document.querySelectorAll('button.area')].find(b => b.innerText.includes('monolayer')).click()")
+    assert page.value("document.getElementById('figure').value") == "zones"
+    areas = page.value("[...document.querySelectorAll('#zones li')].map(i => i.innerText)")
+    mm2 = sum(float(text.split()[-2]) for text in areas if text.endswith("mm²"))
+    assert mm2 == pytest.approx(1700 * 1100 * 0.25**2 / 1e6, abs=0.03)  # the zones make up the slide
     assert page.errors == []
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.viewer import draw
 from pbsbatch.detections import Detections
 from pbsbatch.store import UNTYPED, Store, StoredSlide, StoreHeader, TileRows, open_store
 from pbsbatch.testing.stores import KEY, preview_of
@@ -219,3 +220,25 @@ def test_the_numbers_of_a_cell(results: Results) -> None:
     assert found["area_px"] == store.cells["area_px"][found["id"] - 1] and found["class"] in store.classes
     assert overlay.at(store, -1, 0) is None and overlay.at(store, 1700, 0) is None
     assert overlay.cell(store, 0) is None and overlay.cell(store, store.info.cells + 1) is None
+
+
+@pytest.mark.parametrize("which", WHICH)
+def test_what_is_remembered_of_a_slide_is_three_bytes_a_cell(results: Results, which: str) -> None:
+    store, index = opened(results, which)
+    per_cell = sum(part.nbytes for part in (index.classes, index.types, index.bins))
+    assert per_cell == 3 * (store.info.cells + 1)
+    bands, kinds = -(-index.grid.height // indexes.BAND_PX) + 2, len(store.classes) * (len(store.types) + 1)
+    assert index.bands.nbytes <= 8 * bands and index.counts.nbytes == 8 * kinds * BINS
+    assert len(index.unsure) <= indexes.MOST_UNSURE
+
+
+def test_a_dense_slide_s_tiles_stay_within_their_bound_at_every_level(tmp_path: Path) -> None:
+    """Seven times as crowded as a smear: fifty thousand cells of 24 px on eight megapixels."""
+    draw(tmp_path, 50_000, density=6e-3)
+    (path,) = (tmp_path / "slides").glob("*.zarr")
+    store = open_store(path)
+    index = build(store)
+    assert store.info.cells == 50_000 and index.near == 0
+    far = [overlay.far(store, index, at) for level in range(index.grid.coarsest + 1) for at in places(index, level)]
+    tiles = [near(store, index, place) for place in list(places(index, 0))[::9]]  # asserts the bound
+    assert max(map(len, far)) <= overlay.MOST_BYTES and max(len(tile["id"]) for tile in tiles) > 1400

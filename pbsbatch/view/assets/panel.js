@@ -67,12 +67,33 @@ export function showCell(cell, slide) {
     .flatMap(([k, v]) => [element("dt", { textContent: k }), element("dd", { textContent: v })]));
 }
 
+const NUMBERS = [
+  ["zones", "monolayer_mm2", "From the monolayer", { rbc_per_mm2: "red cells per mm²", wbc_per_mm2: "white cells per mm²",
+    platelet_per_mm2: "platelets per mm²", rbc_diameter_um: "red-cell diameter, µm", rbc_diameter_cv_pct: "its variation, %" }],
+  ["unread", "analysed_mm2", "From all that was read", { n_rbc: "red cells", n_wbc: "white cells", n_platelet: "platelets",
+    n_wbc_diff: "of the differential" }],
+];
+
+export function showNumbers(slide, maps, pick) {
+  // What stands in the summary, by the area it came from; a press on the area shows it on the smear.
+  const groups = NUMBERS.map(([map, area, said, names]) => {
+    const found = Object.entries(names).filter(([column]) => slide.row[column]);
+    if (!found.length) return null;
+    const button = element("button", { type: "button", className: "area" }, said, slide.row[area] ? `, ${(+slide.row[area]).toFixed(2)} mm²` : "");
+    button.addEventListener("click", () => pick(maps.includes(map) ? map : "zones"));
+    return [button, element("dl", {}, ...found.flatMap(([column, name]) => [element("dt", { textContent: name }),
+      element("dd", { textContent: (+slide.row[column]).toLocaleString("en", { maximumFractionDigits: +slide.row[column] < 1000 ? 2 : 0 }) })]))];
+  }).filter(Boolean);
+  $("numbers").hidden = !groups.length;
+  $("numbers-list").replaceChildren(...groups.flat());
+}
+
 export function fillFigures(data) {
   const options = data.figures.map((f) => element("option", { value: f.name, textContent: f.name }));
   $("figure").replaceChildren($("figure").firstElementChild, ...options);
 }
 
-export function showLegend(smear) {
+export function showLegend(smear, mpp) {
   const figure = smear?.figure ?? null, zones = figure?.names;
   $("legend").hidden = !figure || Boolean(zones);
   $("zones").hidden = !zones;
@@ -82,7 +103,8 @@ export function showLegend(smear) {
   if (zones) $("zones").replaceChildren(...zones.map((name) => {
     const swatch = element("i", { className: "swatch" });
     swatch.style.background = ZONE_COLOURS[name] || "#000000";
-    return element("li", {}, swatch, name);
+    const area = smear.area(name);  // in level-0 px
+    return element("li", {}, swatch, name, element("small", { textContent: !area ? "" : mpp ? `${(area * mpp * mpp / 1e6).toFixed(2)} mm²` : `${(area / 1e6).toFixed(1)} MP` }));
   }));
 }
 

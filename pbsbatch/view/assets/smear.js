@@ -32,6 +32,14 @@ export class Smear {
       });
     });
   }
+  area(name) {
+    // How much of the slide one of the zones takes, in level-0 pixels.
+    const { columns, rows } = this.data, wanted = this.zones.names.indexOf(name);
+    return this.zones.values.reduce((sum, value, i) => {
+      const column = columns[i % columns.length], row = rows[Math.floor(i / columns.length)];
+      return value === wanted && column && row ? sum + (column[1] - column[0]) * (row[1] - row[0]) : sum;
+    }, 0);
+  }
   colour(value) {
     if (this.figure.names) return ZONE_COLOURS[this.figure.names[value]] || "#000000";
     const { low, high } = this.figure, t = Math.min(1, Math.max(0, (value - low) / (high - low || 1))) * (RAMP.length - 1);

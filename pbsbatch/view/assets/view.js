@@ -1,6 +1,6 @@
 // The viewer's page. State lives in the address behind #: slide, place, zoom, what is hidden; a link to it restores it.
 import { Cells, Filter } from "./cells.js";
-import { $, element, fillFigures, fillList, fillToggles, sayCount, search, showCell, showLegend, showScale } from "./panel.js";
+import { $, element, fillFigures, fillList, fillToggles, sayCount, search, showCell, showLegend, showNumbers, showScale } from "./panel.js";
 import { Smear } from "./smear.js";
 
 const NEAREST = 4, NARROW = matchMedia("(max-width: 760px)");
@@ -56,7 +56,7 @@ async function open(id, wanted = {}) {
   const mine = ++turn;
   now?.layers.forEach((layer) => layer.remove());
   now = null;
-  showCell(null); say("");
+  showCell(null); say(""); $("numbers").hidden = true;
   $("count").textContent = "opening the slide …"; $("inview").textContent = ""; $("unsure-text").textContent = "";
   for (const button of $("list").querySelectorAll("button")) {
     if (button.dataset.id === id) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
@@ -103,7 +103,8 @@ function overlay(slide, index, data, wanted) {
   fillFigures(data);
   $("figure").value = data.figures.some((f) => f.name === wanted.map) ? wanted.map : "";
   smear.show($("figure").value);
-  showLegend(smear);
+  showLegend(smear, slide.mpp);
+  showNumbers(slide, data.figures.map((f) => f.name), chooseMap);
   $("unsure-text").textContent = !index.unsure_total ? "no unsure cell" : `${index.unsure_total.toLocaleString("en")} ${Object.keys(slide.types).length ? "unsure cells" : "white cells, lowest score first"}`;
   refilter();
 }
@@ -149,6 +150,14 @@ async function clicked(at) {
   choose(cell ? cell.id : null);
 }
 
+function chooseMap(name) {
+  if (!now?.smear) return;
+  $("figure").value = name;
+  now.smear.show(name);
+  showLegend(now.smear, now.slide.mpp);
+  writeHash();
+}
+
 function step(by) {
   if (!now?.unsure.length) return;
   now.at = now.at < 0 && by < 0 ? now.unsure.length - 1 : (now.at + by + now.unsure.length) % now.unsure.length;
@@ -186,7 +195,7 @@ async function start() {
   document.addEventListener("keydown", pressed);
   $("search").addEventListener("input", search);
   $("score").addEventListener("input", () => { if (now?.filter) { now.filter.least = +$("score").value; refilter(); } });
-  $("figure").addEventListener("change", () => { if (now?.smear) { now.smear.show($("figure").value); showLegend(now.smear); writeHash(); } });
+  $("figure").addEventListener("change", () => chooseMap($("figure").value));
   $("next").addEventListener("click", () => step(1));
   $("previous").addEventListener("click", () => step(-1));
   $("keys-button").addEventListener("click", () => $("keys").showModal());
