@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pbsbatch.datasets.readers import DataSet
     from pbsbatch.synth.archive import ArchiveSpec, Tick
 
-__all__ = ["app", "compose", "synth"]
+__all__ = ["app", "compose", "explore", "synth"]
 
 T = TypeVar("T")
 
@@ -128,6 +128,31 @@ def compose(
     _notes(source.left_out)
     cells = ", ".join(f"{n:,} {name}" for name, n in tally.cells.most_common()) or "no cells"
     typer.echo(f"{some(tally.images, 'composite')} with {cells} in {output} ({tally.crowds:,} cut or covered too far)")
+
+
+@app.command(epilog="Example: pbsbatch data explore fields --page fields.html")
+def explore(
+    data: Annotated[Path, typer.Argument(help="Labelled fields: YOLO, VOC, COCO, or a folder per class.")],
+    *,
+    split: Annotated[str, typer.Option(help="Of the data, as train; default: all splits.")] = "",
+    page: Annotated[Path | None, typer.Option(help="Also write a page with charts and a contact sheet.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Look through a labelled data set before training: classes, sizes, what is unmarked, doubled or leaked.
+
+    Images that look unlabelled hold stained cells outside of all boxes; images of two splits that are one, or show the
+    same place shifted, would let a test see what training saw.
+    """
+    import json
+
+    from pbsbatch.datasets import explore as look
+    from pbsbatch.disk import output_errors, write_atomic
+
+    found = look.explore(data, split)
+    typer.echo(json.dumps(found.table(), indent=1) if as_json else look.text_of(found), nl=as_json)
+    if page is not None:
+        with output_errors(page):
+            write_atomic(page, [look.page_of(found).encode()])
 
 
 def _data_sets(root: Path, split: str, diameter: float = 0.0) -> Sequence[DataSet]:

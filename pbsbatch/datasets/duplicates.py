@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Groups", "group"]
+__all__ = ["Groups", "group", "likeness", "same_pictures"]
 
 F32 = NDArray[np.float32]
 
@@ -63,9 +63,14 @@ def group(pictures: Sequence[NDArray[np.uint8]]) -> Groups:
     """Return which pictures (H, W, 3) belong together."""
     if any(p.dtype != np.uint8 or p.ndim != 3 or p.shape[2] != 3 or min(p.shape) < 1 for p in pictures):
         raise ValueError("pictures must be uint8 (H, W, 3)")
-    same = sorted(set(_same(_grey(pictures, COARSE))))
+    same = same_pictures(pictures)
     views = sorted(set(_views(_grey(pictures, FINE))) - set(same))
     return Groups(_joined(len(pictures), [*same, *views]), tuple(same), tuple(views))
+
+
+def same_pictures(pictures: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
+    """Return the pairs of pictures (H, W, 3) that are one, in any of the eight positions of a square."""
+    return sorted(set(_same(_grey(pictures, COARSE))))
 
 
 def _grey(pictures: Sequence[NDArray[np.uint8]], side: int) -> F32:
@@ -123,19 +128,19 @@ def _one_field(a: F32, b: F32, at_a: NDArray[np.int64], at_b: NDArray[np.int64])
     y, x = at_a
     around[max(0, y - HIDDEN) : y + HIDDEN + 1, max(0, x - HIDDEN) : x + HIDDEN + 1] = False
     down, right = (at_b - at_a).tolist()
-    if _likeness(a, b, around, down, right) < WORTH:
+    if likeness(a, b, around, down, right) < WORTH:
         return False
     near = (-1, 0, 1)
-    return max(_likeness(a, b, around, down + dy, right + dx) for dy in near for dx in near) >= AROUND
+    return max(likeness(a, b, around, down + dy, right + dx) for dy in near for dx in near) >= AROUND
 
 
-def _likeness(a: F32, b: F32, shown: NDArray[np.bool_], dy: int, dx: int) -> float:
+def likeness(a: F32, b: F32, shown: NDArray[np.bool_], dy: int, dx: int, least: float = LEAST_AROUND) -> float:
     """Return the correlation of what is shown of a with b, which lies shifted against it; 0 if that is too little."""
     side = len(a)
     here = slice(max(0, -dy), min(side, side - dy)), slice(max(0, -dx), min(side, side - dx))
     there = slice(max(0, dy), min(side, side + dy)), slice(max(0, dx), min(side, side + dx))
     seen = shown[here]
-    if seen.sum() < LEAST_AROUND * side * side:
+    if seen.sum() < least * side * side:
         return 0.0
     one, two = _unit(a[here][seen][None]), _unit(b[there][seen][None])
     return float((one * two).sum())
