@@ -11,7 +11,8 @@ import typer
 def export(
     out: Annotated[Path, typer.Argument(help="The folder of a run's results.", metavar="OUT")],
     file_format: Annotated[
-        str, typer.Option("--format", "-f", help="coco, geojson, cvat, json, csv, parquet or crops.")
+        str,
+        typer.Option("--format", "-f", help="coco, geojson, cvat, json, csv, parquet, anndata, spatialdata or crops."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; a folder where there are many.")],
     *,
@@ -32,6 +33,8 @@ def export(
     json      per image its masks: class, score, box, vertices
 
     csv, parquet   a row for each cell
+
+    anndata, spatialdata   the same for the scverse, with label images in the latter; each needs its package
 
     crops     pictures of white cells in folders of their type
 

@@ -12,6 +12,7 @@ from pbsbatch.errors import UsageError
 from pbsbatch.export import text
 from pbsbatch.export.crops import write_crops
 from pbsbatch.export.cvat import cvat
+from pbsbatch.export.spatial import write_anndata, write_spatialdata
 from pbsbatch.export.table import write_parquet
 from pbsbatch.results import Run, RunSlide
 
@@ -24,6 +25,8 @@ FORMATS = {
     "json": "per image its masks: class, score, box, vertices (one JSON)",
     "csv": "a row for each cell",
     "parquet": "the same for pandas, R, DuckDB",
+    "anndata": "the same for the scverse (h5ad), with centres",
+    "spatialdata": "a SpatialData store: label images, and a table that annotates them",
     "crops": "pictures of cells in folders of their type or class",
 }
 
@@ -69,10 +72,11 @@ def _write(
     run: Run, slides: Sequence[RunSlide], file_format: str, work: Path, classes: Sequence[str], counter: text.Counter
 ) -> None:
     whole = {"coco": text.coco, "cvat": cvat, "json": text.outlines, "csv": text.csv_table}
+    tables = {"parquet": write_parquet, "anndata": write_anndata, "spatialdata": write_spatialdata}
     if file_format in whole:
         _write_text(work, whole[file_format](slides, counter))
-    elif file_format == "parquet":
-        counter.cells = write_parquet(slides, work, counter.tick)
+    elif file_format in tables:
+        counter.cells = tables[file_format](slides, work, counter.tick)
     elif file_format == "crops":
         work.mkdir()
         counter.cells = write_crops(run, slides, work, classes, counter.tick)

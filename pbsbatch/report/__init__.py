@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pbsbatch.disk import make_folder, output_errors, write_atomic
+from pbsbatch.errors import StoreError
 from pbsbatch.report import pictures, slide_page
 from pbsbatch.report.index_page import Entry, index_page
 from pbsbatch.results import Run, RunSlide, open_run
@@ -88,9 +90,19 @@ def write_report(out: Path, originals: Mapping[str, Path], tick: Callable[[str],
     if len(entries) > MOST_THUMBNAILS:
         entries = [replace(e, thumbnail="") for e in entries]
     with output_errors(out):
-        corrected = sum(len(slide.corrections) for slide in run)
-        write_atomic(out / INDEX, [index_page(run.facts, entries, _rows(out / "samples.csv"), corrected).encode()])
+        page = index_page(run.facts, entries, _rows(out / "samples.csv"), _corrected(run))
+        write_atomic(out / INDEX, [page.encode()])
     return out / INDEX
+
+
+def _corrected(run: Run) -> int:
+    """Count the corrections of cells that are still there. Raises StoreError where the ledger is damaged."""
+    spoken_of, count = {one.slide for one in run.corrections}, 0
+    for slide in run:
+        if slide.id in spoken_of:
+            with suppress(StoreError):  # of a store that cannot be read its row tells
+                count += len(slide.corrections)
+    return count
 
 
 def _entry(
@@ -99,7 +111,10 @@ def _entry(
 ) -> Entry:  # fmt: skip
     if slide is None:
         return Entry(row)
-    part = prepare(run.path, slide, originals.get(slide.id))
+    try:
+        part = prepare(run.path, slide, originals.get(slide.id))
+    except StoreError as error:  # damaged, or of another version: it costs this page
+        return Entry({**row, "status": row.get("status") or "unread", "error": str(error)})
     link = f"{PAGES}/{slide.id}.html"
     kinds = Counter(one.kind for one in slide.corrections)
     page = slide_page.slide_page(row, part["body"], failures, f"../{INDEX}", kinds)

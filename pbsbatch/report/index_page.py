@@ -84,7 +84,7 @@ def _cards(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
 
 
 def _notes(facts: Mapping[str, Any], entries: Sequence[Entry], corrected: int) -> str:
-    notes = [f"{e.row['slide']}: {e.row['error']}" for e in entries if e.row.get("status") == "failed"]
+    notes = [f"{e.row['slide']}: {e.row['error']}" for e in entries if e.row.get("error")]
     if facts.get("stopped"):
         notes.insert(0, f"The run stopped early: {facts['stopped']}. Running the same command again goes on.")
     estimated = sum(e.row.get("mpp_source") == "estimated" for e in entries)

@@ -28,6 +28,11 @@ class StoredLabels:
     downsample: int
     _array: Any
 
+    @property
+    def array(self) -> Any:
+        """Return the whole level as an array that is read where it is sliced."""
+        return self._array
+
     def read(self, x: int, y: int, w: int, h: int) -> NDArray[np.int32]:
         """Return (h, w) ids of a box, in pixels of this level, that lies inside."""
         if x < 0 or y < 0 or w < 0 or h < 0 or x + w > self.width or y + h > self.height:

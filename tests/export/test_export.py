@@ -165,4 +165,4 @@ def test_what_cannot_be_exported_is_said(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no finished slide"):
         export(run, "csv", tmp_path / "x", slides=[])
     assert [p.name for p in tmp_path.iterdir()] == ["there"]
-    assert set(FORMATS) == {"coco", "geojson", "cvat", "json", "csv", "parquet", "crops"}
+    assert set(FORMATS) == {"coco", "geojson", "cvat", "json", "csv", "parquet", "anndata", "spatialdata", "crops"}

@@ -206,3 +206,18 @@ def test_a_course_follows_each_scanner_by_itself_over_time() -> None:
         assert shown == wanted  # by time, whatever the order of the table
     assert ">2026-03-01<" in figures[1] and ">2026-03-12<" in figures[1] and ">2026-03-12<" in figures[2]
     assert "2026" not in figures[0]
+
+
+def test_a_run_that_has_not_finished_and_a_store_that_cannot_be_read_have_a_report(out: Path, tmp_path: Path) -> None:
+    there = tmp_path / "out"
+    shutil.copytree(out, there)
+    for name in ("summary.csv", "samples.csv", "run.json", "report.html"):
+        (there / name).unlink()
+    one, other = (slide.id for slide in open_run(there))
+    about = there / "slides" / f"{one}.zarr" / "zarr.json"
+    about.write_text(about.read_text().replace('"version": 2', '"version": 1'))
+    (there / "report" / f"{one}.html").unlink()
+    write_report(there, {})
+    page = Page(there / "report.html")
+    assert "not finished yet" in page.words and "results version 1, this is 2" in page.words
+    assert {a["href"] for a in page.all("a")} == {f"report/{other}.html"}
