@@ -23,10 +23,19 @@ def resized(pixels: Image, size: tuple[int, int], larger: int = cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
 
 
-def clipped(boxes: F32, edge: F32) -> tuple[F32, F32]:
-    """Return boxes cut off at an edge box, and the share of each that is left."""
+def clipped(boxes: F32, edge: F32, round_: NDArray[np.bool_] | None = None) -> tuple[F32, F32]:
+    """Return boxes cut off at an edge box, and the share of each that is left.
+
+    What is left of a round cell is narrower than its box was: of its ellipse, the part inside is what counts.
+    """
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     low, high = np.maximum(boxes[:, :2], edge[:2]), np.minimum(boxes[:, 2:], edge[2:])
+    if round_ is not None:
+        middle, radius = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+        off = np.maximum(np.maximum(low - middle, middle - high), 0) / np.maximum(radius, 1e-6)  # of the widest line left
+        reach = np.sqrt(np.maximum(1 - off[:, ::-1] ** 2, 0)) * radius
+        low = np.where(round_[:, None], np.maximum(low, middle - reach), low)
+        high = np.where(round_[:, None], np.minimum(high, middle + reach), high)
     left = np.maximum(high - low, 0)
     out = np.concatenate([low, low + left], 1).astype(np.float32)
     return out, (left.prod(1) / np.maximum(area, 1e-6)).astype(np.float32)

@@ -1,7 +1,8 @@
-"""Compose a training image: a canvas cut into rectangles, each filled from another field at the working scale.
+"""Compose a training image from fields at the working scale: a canvas cut into pieces, or whole fields on white.
 
-Laws. A cell keeps its box wherever it lands, cut where its piece is cut; what is cut away too far to be named is
-unsure, never background. The same seed, epoch and number give the same canvas, whatever process composes it.
+Laws. A cell keeps its box wherever it lands; where its piece is cut the box ends where the rest of the cell does. What
+is cut away too far to be named is unsure, never background. The same seed, epoch and number give the same canvas,
+whatever process composes it.
 """
 
 from __future__ import annotations
@@ -13,21 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.datasets.pixels import clipped, glass, resized, span
-from pbsbatch.datasets.samples import Sample
+from pbsbatch.datasets.samples import BORDER_PX, Sample
 from pbsbatch.train.settings import Variety
 from pbsbatch.train.stain import restain, worsen
 
 __all__ = ["Canvas", "Composer"]
 
 F32 = NDArray[np.float32]
+_Truth = tuple[F32, NDArray[np.uint8], F32, F32]
+"""Boxes, classes, outlines, unsure boxes."""
 
-KEEP = 0.3
-"""A cell of which less than this is left by a cut is unsure."""
+KEEP = 0.15
+"""A cell of whose box less than this is left by a cut is unsure: of a round one, a fifth of its width."""
 WHOLE = 0.97
 """A cell of which so much is left keeps its outline."""
-MIN_PX = 3.0
+MIN_PX = 2.0
 LEAF_CELLS = (4.0, 9.0)
 """Sides of the rectangles, in red cells."""
+GAP_PX, LEAST_ROOM_PX = (8, 24), 48
+"""White between whole fields, and the least room in which one more, or what fits of it, is shown."""
 SCALE_SIGMA, WIDE_SHARE, WIDE, STRETCH = 0.12, 0.15, (0.6, 1.6), 0.03
 """Cells vary about the working scale, and now and then the scale itself is wrong."""
 
@@ -58,34 +63,61 @@ class Composer:
     def compose(self, seed: int, epoch: int, number: int) -> Canvas:
         """Return one canvas."""
         rng = np.random.default_rng((seed, epoch, number))
-        image = np.empty((self.size, self.size, 3), np.uint8)
-        parts = [self._fill(image, box, rng) for box in _cut((0, 0, self.size, self.size), self.red_cell_px, rng)]
+        image = np.full((self.size, self.size, 3), 255, np.uint8)
+        whole = rng.random() < self.variety.whole
+        parts = list(self._shelves(image, rng) if whole else self._pieces(image, rng))
         boxes, classes, outlines, unsure = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Canvas(image, boxes, classes, outlines, unsure)
 
-    def _fill(
-        self, image: NDArray[np.uint8], box: tuple[int, int, int, int], rng: np.random.Generator
-    ) -> tuple[F32, NDArray[np.uint8], F32, F32]:
-        """Fill one rectangle and return its boxes, classes, outlines and unsure boxes on the canvas."""
-        x, y, width, height = box
+    def _pieces(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[_Truth]:
+        """Cut the canvas into rectangles, fill each with a piece of a field, and yield what it shows."""
+        for x, y, width, height in _cut((0, 0, self.size, self.size), self.red_cell_px, rng):
+            sample, view, piece = self._draw(width, height, rng)
+            tall, wide = piece.shape[:2]
+            left, top = x + int(rng.integers(width - wide + 1)), y + int(rng.integers(height - tall + 1))
+            if (wide, tall) != (width, height):
+                image[y : y + height, x : x + width] = _paper(piece, rng)
+            image[top : top + tall, left : left + wide] = piece
+            yield _truth(sample, view, left, top, wide, tall)
+
+    def _shelves(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[_Truth]:
+        """Lay fields on the white canvas row by row, whole where they fit, as runs see them; yield what each shows.
+
+        Half of the red cells of small fields lie at a border: only so are they learned as they will be met.
+        """
+        most, least = int(LEAF_CELLS[1] * self.red_cell_px), min(LEAST_ROOM_PX, self.size // 2)
+        y = int(rng.integers(*GAP_PX))
+        while self.size - y >= least:
+            x, row = int(rng.integers(*GAP_PX)), 0
+            while self.size - x >= least:
+                sample, view, piece = self._draw(min(most, self.size - x), min(most, self.size - y), rng)
+                tall, wide = piece.shape[:2]
+                image[y : y + tall, x : x + wide] = piece
+                yield _truth(sample, view, x, y, wide, tall)
+                x, row = x + wide + int(rng.integers(*GAP_PX)), max(row, tall)
+            y += row + int(rng.integers(*GAP_PX))
+
+    def _draw(self, width: int, height: int, rng: np.random.Generator) -> tuple[Sample, _View, NDArray[np.uint8]]:
+        """Return a field, what is shown of it in at most so much room, and the pixels."""
         sample = self.samples[int(rng.choice(len(self.samples), p=self.weights))]
         view = _View.draw(sample, width, height, self.red_cell_px, self.variety, rng)
         piece = restain(view.pixels(sample.image), rng, self.variety.stain)
-        piece = worsen(piece, rng, self.variety.harm)
-        tall, wide = piece.shape[:2]
-        left, top = x + int(rng.integers(width - wide + 1)), y + int(rng.integers(height - tall + 1))
-        if (wide, tall) != (width, height):
-            image[y : y + height, x : x + width] = _paper(piece, rng)
-        image[top : top + tall, left : left + wide] = piece
-        edge = np.array([left, top, left + wide, top + tall], np.float32)
-        shift = np.array([left, top, left, top], np.float32)
-        boxes, share = clipped(view.boxes(sample.boxes) + shift, edge)
-        lost = (share < KEEP) | ((boxes[:, 2:] - boxes[:, :2]) < MIN_PX).any(1)
-        named, unsure = ~lost, lost & (share > 0)
-        outlines = view.outlines(sample.outlines[named])
-        outlines[share[named] < WHOLE] = np.nan
-        doubt, doubt_share = clipped(view.boxes(sample.unsure) + shift, edge)
-        return boxes[named], sample.classes[named], outlines, np.concatenate([boxes[unsure], doubt[doubt_share > 0]])
+        return sample, view, worsen(piece, rng, self.variety.harm)
+
+
+def _truth(sample: Sample, view: _View, left: int, top: int, wide: int, tall: int) -> _Truth:
+    """Return the boxes, classes, outlines and unsure boxes of a view that lies there on the canvas."""
+    edge = np.array([left, top, left + wide, top + tall], np.float32)
+    shift = np.array([left, top, left, top], np.float32)
+    size = np.array(sample.size, np.float32)
+    round_ = (sample.boxes[:, :2] > BORDER_PX).all(1) & (sample.boxes[:, 2:] < size - BORDER_PX).all(1)
+    boxes, share = clipped(view.boxes(sample.boxes) + shift, edge, round_)
+    lost = (share < KEEP) | ((boxes[:, 2:] - boxes[:, :2]) < MIN_PX).any(1)
+    named, unsure = ~lost, lost & (share > 0)
+    outlines = view.outlines(sample.outlines[named])
+    outlines[share[named] < WHOLE] = np.nan
+    doubt, doubt_share = clipped(view.boxes(sample.unsure) + shift, edge)
+    return boxes[named], sample.classes[named], outlines, np.concatenate([boxes[unsure], doubt[doubt_share > 0]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ def _losses(net: DetectorNet, batch: Batch, settings: Settings) -> Losses:
     with torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16"):
         kind, place = net.features(normalised(batch.pixels))
     output = net.heads(kind.float(), place.float())
-    return detector_loss(output, batch.truth, settings.network.stride)
+    return detector_loss(output, batch.truth, settings.network.stride, settings.box_weight)
 
 
 def _judge(run: Run, fields: Sequence[Loaded], output: Path) -> Judged:

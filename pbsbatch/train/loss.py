@@ -12,7 +12,8 @@ from pbsbatch.train.assign import assign, decode_boxes, places
 
 __all__ = ["Losses", "Targets", "detector_loss"]
 
-BOX_WEIGHT, OUTLINE_WEIGHT = 5.0, 2.0
+OUTLINE_WEIGHT = 2.0
+"""Of an outline's loss beside a score's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,9 @@ class Losses:
     outline: Tensor
 
 
-def detector_loss(output: tuple[Tensor, Tensor, Tensor], truth: Targets, stride: int) -> Losses:
+def detector_loss(
+    output: tuple[Tensor, Tensor, Tensor], truth: Targets, stride: int, box_weight: float = 5.0
+) -> Losses:
     """Return the loss of raw network output."""
     batch, _, height, width = output[0].shape
     scores, raw_boxes, outlines = (t.permute(0, 2, 3, 1).flatten(0, 2).float() for t in output)
@@ -55,7 +58,7 @@ def detector_loss(output: tuple[Tensor, Tensor, Tensor], truth: Targets, stride:
     score_loss = (each * taught).sum() / norm
     box_loss = (_ciou_loss(boxes[place], truth.boxes[cell]) * weight).sum() / norm
     outline_loss = _outline_loss(outlines[place] + 1.0, truth.outlines[cell], weight)
-    total = score_loss + BOX_WEIGHT * box_loss + OUTLINE_WEIGHT * outline_loss
+    total = score_loss + box_weight * box_loss + OUTLINE_WEIGHT * outline_loss
     return Losses(total, score_loss.detach(), box_loss.detach(), outline_loss.detach())
 
 

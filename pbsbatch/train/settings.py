@@ -46,6 +46,7 @@ class Variety:
     stain: float = within(0.0, 5.0, 1.0)
     harm: float = within(0.0, 3.0, 1.0)  # how often blur, noise and compression are added
     scale: float = within(0.0, 3.0, 1.0)
+    whole: float = within(0.0, 1.0, 0.0)  # how many canvases show whole fields on white, as runs see small images
     turns: float = within(0.0, 1.0, 1.0)  # 0: none; labels may lean to one side, which turned fields cannot teach
 
 
@@ -98,6 +99,8 @@ class Settings:
     ema: float = within(0.0, 0.99999, 0.998)
     precision: str = one_of(("bf16", "fp32"), "bf16")
     balance: float = within(0.0, 1.0, 0.5)  # a field's weight falls with its source's size to this power
+    rare: float = within(0.0, 100.0, 0.0)  # the weight of a field that shows a platelet grows by so many times
+    box_weight: float = within(0.0, 1000.0, 5.0)  # of a box's loss beside a score's
     nms_iou: float = within(0.1, 1.0, 0.6)
     cross_iou: float = within(0.1, 1.0, 0.75)
     validate_every: int = within(1, 10**8, 1000)  # steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -122,3 +124,50 @@ def test_without_variety_a_canvas_shows_fields_as_they_are() -> None:
     assert whole.sum() >= 2
     assert {tuple(s) for s in sides[whole].tolist()} <= known
     assert abs(int(canvas.image.min()) - CELL) <= 1 and abs(int(np.median(canvas.image)) - GLASS) <= 1
+
+
+def discs(width: int = 150, height: int = 110) -> Sample:
+    """A field of round cells, each whole."""
+    image = np.full((height, width, 3), GLASS, np.uint8)
+    boxes = []
+    for y in range(20, height - 18, 34):
+        for x in range(20, width - 18, 36):
+            cv2.circle(image, (x, y), 14, (CELL,) * 3, -1)
+            boxes.append((x - 14, y - 14, x + 15, y + 15))
+    many = len(boxes)
+    return Sample(
+        name="discs", source="drawn", encoded=encode(image), size=(width, height), boxes=np.array(boxes, np.float32),
+        classes=np.zeros(many, np.uint8), outlines=np.full((many, 32), 1.0, np.float32),
+        unsure=np.zeros((0, 4), np.float32), red_cell_px=29.0,
+    )  # fmt: skip
+
+
+STILL = Variety(stain=0.0, harm=0.0, scale=0.0, turns=0.0)
+
+
+def test_whole_fields_lie_on_white_with_every_cell_they_show() -> None:
+    source = discs()
+    canvas = Composer([source], np.ones(1), 384, 29.0, replace(STILL, whole=1.0)).compose(0, 0, 0)
+    glass = (canvas.image < 250).all(2).astype(np.uint8)
+    many, _, found, _ = cv2.connectedComponentsWithStats(glass)
+    whole = [f for f in found[1:many].tolist() if (f[2], f[3]) == source.size]
+    assert len(whole) == 6 and all(f[0] >= 8 and f[1] >= 8 for f in found[1:many].tolist())
+    for x, y, *_ in whole:
+        shown = (canvas.boxes[:, None] == source.boxes[None] + np.float32([x, y, x, y])).all(2)
+        assert shown.any(0).all()
+    white = (canvas.image == 255).all(2)
+    for x0, y0, x1, y1 in canvas.boxes.astype(int):
+        assert not white[y0:y1, x0:x1].any()
+
+
+def test_what_is_left_of_a_round_cell_has_the_box_that_it_fills() -> None:
+    """A box cut with its cell would be too long along the cut, where the cell is narrower than it was."""
+    source, seen = discs(), 0
+    for number in range(8):
+        canvas = Composer([source], np.ones(1), 192, 29.0, STILL).compose(number, 0, 0)
+        sides = canvas.boxes[:, 2:] - canvas.boxes[:, :2]
+        for x0, y0, x1, y1 in canvas.boxes[sides.max(1) < 27].round().astype(int):  # cut by more than half, or twice
+            dark = canvas.image[y0:y1, x0:x1, 0] < (GLASS + CELL) // 2
+            assert dark[:, :2].any() and dark[:, -2:].any() and dark[:2].any() and dark[-2:].any()
+            seen += 1
+    assert seen >= 8

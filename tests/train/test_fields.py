@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pbsbatch.errors import UsageError
 from pbsbatch.train.fields import LARGEST, load_training, load_validation, loaded
+from pbsbatch.datasets.samples import PLATELET
 from tests.train.tiny import fields, tiny_settings, write_set
 
 
@@ -43,10 +44,13 @@ def test_drawn_fields_are_taken_as_often_as_said(root: Path, tmp_path: Path) -> 
     assert (len(alone), weights.tolist()) == (2, [0.5, 0.5])
 
 
-def test_fields_are_outlined_and_no_larger_than_needed(root: Path, tmp_path: Path) -> None:
+def test_fields_are_outlined_and_no_larger_than_needed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pbsbatch.train.fields.LARGEST", LARGEST / 2)  # drawn cells are small
     settings = tiny_settings(tmp_path, work_mpp=0.8)
     found, _ = load_training(settings, root)
-    assert all(f.red_cell_px <= LARGEST * settings.red_cell_px * 1.05 for f in found)
+    assert all(f.red_cell_px <= LARGEST / 2 * settings.red_cell_px * 1.05 for f in found)
     assert all(f.size[0] < 128 for f in found)
     assert np.mean([np.isfinite(f.outlines).all(1).mean() for f in found]) > 0.7
 
@@ -86,3 +90,12 @@ def test_patterns_choose_fields(root: Path, tmp_path: Path) -> None:
 def test_where_labels_are_incomplete_nothing_is_background(root: Path, tmp_path: Path) -> None:
     found, _ = load_training(tiny_settings(tmp_path, data=table(complete=False)), root)
     assert all(np.allclose(f.unsure, [[0, 0, *f.size]], atol=0.01) for f in found)
+
+
+def test_a_field_with_a_platelet_counts_as_much_more_as_is_asked(root: Path, tmp_path: Path) -> None:
+    found, plain = load_training(tiny_settings(tmp_path), root)
+    _, more = load_training(tiny_settings(tmp_path, rare=3.0), root)
+    shown = np.array([bool((f.classes == PLATELET).any()) for f in found])
+    assert 0 < shown.sum() < len(found)
+    grown = more / plain
+    assert grown[shown] / grown[~shown][0] == pytest.approx(4.0)

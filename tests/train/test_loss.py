@@ -66,3 +66,9 @@ def test_gradients_are_finite_without_any_cell() -> None:
     detector_loss(raw, truth([]), STRIDE).total.backward()  # type: ignore[arg-type]
     assert all(t.grad is None or bool(t.grad.isfinite().all()) for t in raw)
     assert raw[0].grad is not None
+
+
+def test_a_box_weighs_as_much_as_is_asked() -> None:
+    cell = truth([[4.0, 4.0, 16.0, 16.0]])
+    light, heavy = (detector_loss(output(size=9.0), cell, STRIDE, weight) for weight in (5.0, 8.0))
+    assert float(heavy.total - light.total) == pytest.approx(3 * float(light.box), rel=1e-4)
