@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from pbsbatch.errors import EngineError, ModelError
 from pbsbatch.models.base import Calibration, Found, ModelSpec, Raw, Survey
 from pbsbatch.models.folder import MODEL_JSON, ONNX, RAYS, Folder, bytes_of, table_of
-from pbsbatch.models.foreign_facts import ForeignFacts, foreign_from_json, output_of
+from pbsbatch.models.foreign_facts import ForeignFacts, foreign_from_json
+from pbsbatch.models.foreign_heads import outputs_of, rows_of
 from pbsbatch.models.onnx_file import OnnxError, interface
 from pbsbatch_kernels.nms import nms
 from pbsbatch_kernels.outlines import fill
 
-__all__ = ["FOREIGN_VERSION", "ForeignFolder", "ForeignModel", "read_foreign", "rows_of"]
+__all__ = ["FOREIGN_VERSION", "ForeignFolder", "ForeignModel", "read_foreign"]
 
 FOREIGN_VERSION = 1
 """Raise it with every change of decoding that can change a result: it is part of the resume key."""
@@ -36,11 +37,11 @@ class ForeignFolder(Folder):
     """A folder with model.json and model.onnx, checked."""
 
     facts: ForeignFacts
-    output: str
+    names: tuple[str, ...]  # of the outputs that are decoded
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return (self.output,)
+        return self.names
 
 
 def read_foreign(path: Path) -> ForeignFolder:
@@ -49,14 +50,14 @@ def read_foreign(path: Path) -> ForeignFolder:
     facts = foreign_from_json(table, path / MODEL_JSON)
     data = bytes_of(path, ONNX)
     try:
-        output, wrong = output_of(interface(data), facts)
+        names, wrong = outputs_of(interface(data), facts)
     except OnnxError as error:
         raise ModelError(str(error), path=path / ONNX, cure="Export the model again into one ONNX file") from error
     if wrong is not None:
         raise ModelError(wrong, path=path / ONNX, cure="Export the model again, or mend model.json")
     files = {ONNX: hashlib.sha256(data).hexdigest()}
     told = json.dumps([table, files], sort_keys=True).encode()
-    return ForeignFolder(path, hashlib.sha256(told).hexdigest(), files, facts, output)
+    return ForeignFolder(path, hashlib.sha256(told).hexdigest(), files, facts, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +85,14 @@ class ForeignModel:
         """Turn one slot of a batch's raw output into cells."""
         facts = self.folder.facts
         try:
-            boxes, chances = rows_of(np.asarray(raw[self.folder.output][slot], np.float32), facts)
+            seen = {name: np.asarray(raw[name][slot], np.float32) for name in self.folder.names}
+            boxes, chances = rows_of(seen, facts)
             return _cells(boxes, chances, facts)
         except (KeyError, IndexError, ValueError) as error:
             raise EngineError(
                 f"the engine's output does not fit the model {facts.name}: {error}",
                 cure="Run `pbsbatch models check` on its folder",
             ) from error
-
-
-def rows_of(values: F32, facts: ForeignFacts) -> tuple[F32, F32]:
-    """Return corners (N, 4) in tile pixels and chances (N, classes) from one slot of a head's output.
-
-    yolo, version 8 and later: (4 + C, N) of centre, size and chances; version 5: (N, 5 + C), a chance of any object
-    between them. rtdetr: (N, 4 + C), centre and size as shares of the tile.
-    """
-    count = len(facts.network_classes)
-    if values.ndim != 2:
-        raise ValueError(f"it must have two axes, not the shape {values.shape}")
-    if facts.head == "yolo" and values.shape[0] == 4 + count:
-        rows = values.T
-        chances = rows[:, 4:]
-    elif facts.head == "yolo" and values.shape[1] == 5 + count:
-        rows = values
-        chances = rows[:, 5:] * rows[:, 4:5]
-    elif facts.head == "rtdetr" and values.shape[1] == 4 + count:
-        rows = np.concatenate([values[:, :4] * np.float32(facts.input_px), values[:, 4:]], axis=1)
-        chances = rows[:, 4:]
-    else:
-        raise ValueError(f"the shape {values.shape} is none of the head {facts.head} with {count} classes")
-    half = rows[:, 2:4] / 2
-    return np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1), np.ascontiguousarray(chances)
 
 
 def _cells(boxes: F32, chances: F32, facts: ForeignFacts) -> Found:

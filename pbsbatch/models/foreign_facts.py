@@ -5,7 +5,7 @@
 
 Laws. The network is square and of one fixed size: its tiles are so large. Classes stand in the network's own order; one
 called "" is left out. The scale is given as um per pixel of what the network was taught on, or as the width of a red
-cell in such pixels.
+cell in such pixels. Anchors, where the head has any, are those of a torchvision model as it comes, unless given.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pbsbatch.models.anchors import ANCHOR_PX, ASPECTS
 from pbsbatch.models.facts import Reader
-from pbsbatch.models.onnx_file import FLOAT, Interface
 
-__all__ = ["FOREIGN", "HEADS", "ForeignFacts", "foreign_from_json", "output_of"]
+__all__ = ["FOREIGN", "HEADS", "ForeignFacts", "foreign_from_json"]
 
 FOREIGN = "foreign-detector"
-HEADS = ("yolo", "rtdetr")
+HEADS = ("yolo", "rtdetr", "fcos", "retinanet")
 RED_CELL_UM = 7.2
 STEP_PX = 32
 
@@ -44,6 +44,8 @@ class ForeignFacts:
     nms_iou: float
     cross_iou: float
     licence: str
+    anchor_px: tuple[tuple[float, ...], ...] = ()  # by level, from stride 8 on; none: the head has no anchors
+    aspects: tuple[float, ...] = ()  # height by width of anchors
     masks: str = "ellipses within the boxes"
 
     @property
@@ -63,9 +65,11 @@ def foreign_from_json(table: Mapping[str, Any], path: Path) -> ForeignFacts:
     """Return the facts that a model.json holds. Law: what is missing, unknown or out of bounds is named."""
     read = Reader({**OPTIONAL, **table}, path)
     read.expect(table.get("kind") == FOREIGN, "kind", f'must be "{FOREIGN}"')
-    unknown = set(table) - {*NEEDED, *OPTIONAL, "work_mpp", "red_cell_px"}
+    head = str(table.get("head"))
+    read.expect(head in HEADS, "head", f"must be one of {', '.join(HEADS)}")
+    anchored = {"anchor_px", "aspects"} if head in ANCHOR_PX else set()
+    unknown = set(table) - {*NEEDED, *OPTIONAL, *anchored, "work_mpp", "red_cell_px"}
     read.expect(not unknown, ", ".join(sorted(unknown)), "is unknown")
-    read.expect(table.get("head") in HEADS, "head", f"must be one of {', '.join(HEADS)}")
     read.expect(("work_mpp" in table) != ("red_cell_px" in table), "work_mpp", "or red_cell_px must be given, not both")
     if "work_mpp" in table:
         work_mpp = read.number("work_mpp", table["work_mpp"], 0.02, 4.0)
@@ -78,7 +82,7 @@ def foreign_from_json(table: Mapping[str, Any], path: Path) -> ForeignFacts:
     read.expect(read.get("colours") in ("RGB", "BGR"), "colours", "must be RGB or BGR")
     return ForeignFacts(
         name=read.text("name", read.get("name")), version=read.text("version", read.get("version")),
-        head=str(table["head"]), network_classes=names, input_px=side, colours=str(read.get("colours")),
+        head=head, network_classes=names, input_px=side, colours=str(read.get("colours")),
         mean=read.each("mean", 3, lambda n, v: read.number(n, v, 0.0, 255.0)),
         std=read.each("std", 3, lambda n, v: read.number(n, v, 1e-3, 1e3)),
         work_mpp=work_mpp, max_cell_um=read.number("max_cell_um", read.get("max_cell_um"), 1.0, 200.0),
@@ -86,32 +90,30 @@ def foreign_from_json(table: Mapping[str, Any], path: Path) -> ForeignFacts:
         nms_iou=read.number("nms_iou", read.get("nms_iou"), 0.1, 1.0),
         cross_iou=read.number("cross_iou", read.get("cross_iou"), 0.1, 1.0),
         licence=read.text("licence", read.get("licence")),
+        anchor_px=_sizes(read, ANCHOR_PX.get(head, ())), aspects=_aspects(read, ASPECTS.get(head, ())),
     )  # fmt: skip
 
 
-def output_of(ports: Interface, facts: ForeignFacts) -> tuple[str, str | None]:
-    """Return the name of the output that is decoded, and what does not fit, None where all does."""
-    wrong = _wrong_input(ports, facts.input_px)
-    if wrong is not None or not ports.outputs:
-        return "", wrong or "it has no output"
-    port, count = ports.outputs[0], len(facts.network_classes)
-    last = {"yolo": {1: 4 + count, 2: 5 + count}, "rtdetr": {2: 4 + count}}[facts.head]
-    if port.element == FLOAT and len(port.shape) == 3 and any(port.shape[axis] == n for axis, n in last.items()):
-        return port.name, None
-    fits = {"yolo": f"(1, {4 + count}, N) or (1, N, {5 + count})", "rtdetr": f"(1, N, {4 + count})"}[facts.head]
-    return port.name, (
-        f"its output {port.name} has the shape {port.shape}; the head {facts.head} with {count} "
-        f"classes has float32 {fits}"
-    )
+def _sizes(read: Reader, usual: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    """Return the sides of the anchors by level."""
+    if "anchor_px" not in read.table:
+        return usual
+
+    def level(name: str, value: Any) -> tuple[float, ...]:
+        read.expect(
+            isinstance(value, list) and 0 < len(value) <= 16, name, "must be lists of 1 to 16 sides, one a level"
+        )
+        return tuple(read.number(name, side, 1.0, 4096.0) for side in value)
+
+    found: tuple[tuple[float, ...], ...] = read.each("anchor_px", None, level)
+    read.expect(0 < len(found) <= 8, "anchor_px", "must have 1 to 8 levels")
+    return found
 
 
-def _wrong_input(ports: Interface, side: int) -> str | None:
-    """Say what is wrong with the input."""
-    wanted = f"float32 (1, 3, {side}, {side})"
-    if len(ports.inputs) != 1 or ports.inputs[0].element != FLOAT or len(ports.inputs[0].shape) != 4:
-        found = ", ".join(f"{p.name} {p.shape}" for p in ports.inputs) or "none"
-        return f"its one input must be {wanted}; it has {found}"
-    shape = ports.inputs[0].shape
-    if None in shape[1:] or shape[0] not in (1, None):
-        return f"its input has no fixed shape: {shape}, but {wanted} is needed; export it with fixed sides"
-    return None if shape[1:] == (3, side, side) else f"its input is {shape}; by model.json it is {wanted}"
+def _aspects(read: Reader, usual: tuple[float, ...]) -> tuple[float, ...]:
+    """Return height by width of the anchors."""
+    if "aspects" not in read.table:
+        return usual
+    found: tuple[float, ...] = read.each("aspects", None, lambda n, v: read.number(n, v, 0.05, 20.0))
+    read.expect(0 < len(found) <= 16, "aspects", "must be 1 to 16 numbers")
+    return found

@@ -16,8 +16,9 @@ from pbsbatch.config import Config
 from pbsbatch.engines.load import load as load_engine
 from pbsbatch.errors import EngineError, ModelError, PlanError
 from pbsbatch.geometry import Level
-from pbsbatch.models.foreign import ForeignModel, rows_of
+from pbsbatch.models.foreign import ForeignModel
 from pbsbatch.models.foreign_facts import foreign_from_json
+from pbsbatch.models.foreign_heads import rows_of
 from pbsbatch.models.load import load
 from pbsbatch.plan import Needs, make_plan
 
@@ -119,7 +120,7 @@ def test_what_the_network_sees_is_what_model_json_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"head": "ssd"}, "head must be one of yolo, rtdetr"),
+        ({"head": "ssd"}, "head must be one of yolo, rtdetr, fcos, retinanet"),
         ({"surprise": 1}, "surprise is unknown"),
         ({"input_px": 640}, r"its input is \(1, 3, 128, 128\); by model.json it is float32 \(1, 3, 640, 640\)"),
         ({"classes": ["RBC"]}, r"output0 has the shape \(1, 8, 50\).*\(1, 5, N\) or \(1, N, 6\)"),
@@ -170,9 +171,9 @@ def test_the_commands_know_it(tmp_path: Path) -> None:
 def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
     facts = foreign_from_json(TABLE, tmp_path)
     with pytest.raises(ValueError, match="two axes"):
-        rows_of(np.zeros(8, np.float32), facts)
+        rows_of({"output0": np.zeros(8, np.float32)}, facts)
     with pytest.raises(ValueError, match="none of the head yolo"):
-        rows_of(np.zeros((7, 50), np.float32), facts)
+        rows_of({"output0": np.zeros((7, 50), np.float32)}, facts)
     model = load(str(write(tmp_path / "m", graph_of(np.ascontiguousarray(rows(False).T)))))
     with pytest.raises(EngineError, match="not finite"):
         model.decode({"output0": np.full((1, 8, 50), np.nan, np.float32)}, 0, {})
