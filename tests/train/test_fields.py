@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pbsbatch.datasets.samples import PLATELET
 from pbsbatch.errors import UsageError
 from pbsbatch.train.fields import LARGEST, load_training, load_validation, loaded
-from pbsbatch.datasets.samples import PLATELET
 from tests.train.tiny import fields, tiny_settings, write_set
 
 
