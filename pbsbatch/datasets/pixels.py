@@ -32,9 +32,7 @@ def clipped(boxes: F32, edge: F32, round_: NDArray[np.bool_] | None = None) -> t
     low, high = np.maximum(boxes[:, :2], edge[:2]), np.minimum(boxes[:, 2:], edge[2:])
     if round_ is not None:
         middle, radius = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-        beyond = np.maximum(
-            np.maximum(low - middle, middle - high), 0
-        )  # how far the widest line left is off the middle
+        beyond = np.maximum(np.maximum(low - middle, middle - high), 0)  # of the widest line that is left
         off = beyond / np.maximum(radius, 1e-6)
         reach = np.sqrt(np.maximum(1 - off[:, ::-1] ** 2, 0)) * radius
         low = np.where(round_[:, None], np.maximum(low, middle - reach), low)
