@@ -110,7 +110,8 @@ def _truth(sample: Sample, view: _View, left: int, top: int, wide: int, tall: in
     edge = np.array([left, top, left + wide, top + tall], np.float32)
     shift = np.array([left, top, left, top], np.float32)
     size = np.array(sample.size, np.float32)
-    round_ = (sample.boxes[:, :2] > BORDER_PX).all(1) & (sample.boxes[:, 2:] < size - BORDER_PX).all(1)
+    inside = [sample.boxes[:, :2] > BORDER_PX, sample.boxes[:, 2:] < size - BORDER_PX]
+    round_ = np.asarray(np.concatenate(inside, axis=1).all(1), np.bool_)
     boxes, share = clipped(view.boxes(sample.boxes) + shift, edge, round_)
     lost = (share < KEEP) | ((boxes[:, 2:] - boxes[:, :2]) < MIN_PX).any(1)
     named, unsure = ~lost, lost & (share > 0)
