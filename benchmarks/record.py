@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "append", "data_folder", "machine", "show"]
+__all__ = ["ROOT", "append", "data_folder", "machine", "peak_mb", "show"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -51,6 +51,15 @@ def append(stem: str, rows: Iterable[Mapping[str, Any]]) -> Path:
                 new = False
             writer.writerow(facts | dict(row))
     return path
+
+
+def peak_mb() -> int:
+    """Return the most memory that this process has held since it began.
+
+    Not getrusage: its peak outlives exec, so that a child begins with that of the process that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1000
 
 
 def show(result: Mapping[str, Any]) -> None:

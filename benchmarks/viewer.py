@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -87,8 +86,7 @@ def answered(out: Path, tiles: int) -> dict[str, Any]:
             largest = max(largest, len(answer.body))
     for kind, taken in spent.items():
         row |= {f"{kind}_ms_p{p}": round(float(np.percentile(taken, p)), 1) for p in (50, 80)} if taken else {}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return row | {"largest_tile_bytes": largest, "finest_far_level": index["near"] + 1, "peak_mb": round(peak)}
+    return row | {"largest_tile_bytes": largest, "finest_far_level": index["near"] + 1, "peak_mb": record.peak_mb()}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ shapes with one number, as a copy has it, the one that was not moved is the cell
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -93,16 +94,16 @@ def _of_slide(slide: RunSlide, image: AnnotatedImage, file: AnnotationFile) -> I
     if any(one.source == file.sha256 for one in slide.corrections):
         return  # it was brought back before, whatever was corrected since
     last = max((store.info.cells, *now))
-    shapes = _Shapes(image, file.labels, now, last)
+    shapes = _Shapes(image, file.labels, now, store.info.cells)
     for number, found in _cells(store, now):
-        at = shapes.of.get(number)
-        if at is not None:
+        at = shapes.at(number)
+        if at >= 0:
             yield from shapes.changed(number, found, at)
         elif found is not None:
             yield Change(number, found, None)
     for number in sorted(n for n in now if n > store.info.cells):  # added by people
-        at, what = shapes.of.get(number), now[number]
-        if at is not None:
+        at, what = shapes.at(number), now[number]
+        if at >= 0:
             yield from shapes.changed(number, what.label, at)
         elif what.label is not None and what.entry < image.entries:  # it was there when the file was written
             yield Change(number, what.label, None)
@@ -111,30 +112,43 @@ def _of_slide(slide: RunSlide, image: AnnotatedImage, file: AnnotationFile) -> I
 
 
 class _Shapes:
-    """The shapes of an image by the cells they are of: `of` their numbers, `added` those of no cell yet."""
+    """The shapes of an image by the cells they are of; `added` are those of no cell yet."""
 
-    def __init__(self, image: AnnotatedImage, labels: Sequence[Label], now: Mapping[int, Now], last: int) -> None:
+    def __init__(self, image: AnnotatedImage, labels: Sequence[Label], now: Mapping[int, Now], cells: int) -> None:
         self.image, self.labels = image, labels
         self.by_hand = {n: int(digest_of(np.array(w.outline)), 16) for n, w in now.items() if w.outline is not None}
-        self.of: dict[int, int] = {}
+        self._found = array("i", [-1]) * (cells + 1)  # a dict would take three times as much
+        self._by_people = {number: -1 for number in now if number > cells}
         added: list[int] = []
         for at, number in enumerate(image.cells):
-            if not 0 < number <= last:
+            before = self.at(number)
+            if not 0 < number <= cells and number not in self._by_people:
                 added.append(at)
-            elif number not in self.of:
-                self.of[number] = at
-            elif image.same[at] and not image.same[self.of[number]]:
-                added.append(self.of[number])
-                self.of[number] = at
+            elif before < 0:
+                self._put(number, at)
+            elif image.same[at] and not image.same[before]:
+                added.append(before)
+                self._put(number, at)
             else:
                 added.append(at)
-        known = {digest: n for n, digest in self.by_hand.items() if n not in self.of}
+        mine = set[int]()
+        known = {digest: n for n, digest in self.by_hand.items() if self.at(n) < 0}
         for at in added:  # one that was brought back before has a number by now
             number = known.pop(image.digests[at], 0)
             if number:
-                self.of[number] = at
-        mine = set(self.of.values())
+                self._put(number, at)
+                mine.add(at)
         self.added = sorted(at for at in added if at not in mine)
+
+    def at(self, number: int) -> int:
+        """Return the place of a cell's shape, -1 where it has none."""
+        return self._found[number] if 0 < number < len(self._found) else self._by_people.get(number, -1)
+
+    def _put(self, number: int, at: int) -> None:
+        if number < len(self._found):
+            self._found[number] = at
+        else:
+            self._by_people[number] = at
 
     def changed(self, number: int, found: Label | None, at: int) -> Iterator[Change]:
         """Yield what a person changed of a cell that has a shape."""
