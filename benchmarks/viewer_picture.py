@@ -49,17 +49,18 @@ def main() -> None:
 
 def _run(folder: Path) -> Path:
     for name, slides, size, profile, white in DRAWN:
-        _pbsbatch(
+        pbsbatch(
             "data", "synth", "--output", str(folder / "archive" / name), "--slides", slides, "--size", size,
             "--mpp", "0.25", "--seed", "11", "--profile", profile, "--white-per-1000", white, "--no-outlines",
         )  # fmt: skip
-    _pbsbatch("run", "--input", str(folder / "archive" / "smears"), "--input", str(folder / "archive" / "fields"),
+    pbsbatch("run", "--input", str(folder / "archive" / "smears"), "--input", str(folder / "archive" / "fields"),
               "--output", str(folder / "results"), "--quiet")  # fmt: skip
     return folder / "results"
 
 
-def _pbsbatch(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "pbsbatch", *arguments], check=True)
+def pbsbatch(*arguments: str, check: bool = True) -> None:
+    """Run a command of this project."""
+    subprocess.run([sys.executable, "-m", "pbsbatch", *arguments], check=check)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ def stacked(shares: Sequence[tuple[str, float]], width: int = 120, height: int =
         )
         at += wide
     label = ", ".join(f"{name.replace('_', ' ')} {share:.0f} %" for name, share in shares)
-    return f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}">{"".join(parts)}</svg>'
+    size = (
+        f'viewBox="0 0 {width} {height}" preserveAspectRatio="none" width="{width}" height="{height}"'  # shrinks whole
+    )
+    return f'<svg role="img" aria-label="{escape(label)}" {size}>{"".join(parts)}</svg>'
 
 
 def bars(rows: Sequence[tuple[str, float, float | None, float | None]], colours: Sequence[str]) -> str:

@@ -65,6 +65,8 @@ def test_it_holds_in_width_and_light_and_in_print(page: Page, report: str, width
     assert page.value("document.documentElement.scrollWidth <= innerWidth")
     light = page.value("getComputedStyle(document.body).backgroundColor")
     assert (light == "rgb(255, 255, 255)") != dark
+    bar = "(s => s.getBoundingClientRect().right >= s.lastElementChild.getBoundingClientRect().right - 0.5)"
+    assert page.value(f"[...document.querySelectorAll('td svg')].every({bar})")  # what is unsure comes last
     clipped = "[...document.querySelectorAll('svg text')].filter(t => t.getBBox().x < -1).map(t => t.textContent)"
     assert page.value(clipped) == []
     page.tell("Emulation.setEmulatedMedia", media="print")
