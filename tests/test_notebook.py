@@ -90,7 +90,8 @@ def test_what_a_run_refuses_is_refused() -> None:
 
 
 def test_the_example_of_the_readme_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = (block for block in blocks if "open_run" in block)
     monkeypatch.chdir(here)
     names: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), names)
