@@ -37,8 +37,10 @@ data:  # before anything large is installed
 
 models: data $(STAMP_TRAIN)
 	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)/first" --resume
-	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)" --resume \
+	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)/second" --resume \
 		--weights "$(OUTPUT)/first/model"
+	$(VENV)/bin/python -m pbsbatch models train detector --data "$(DATA)" --output "$(OUTPUT)" --resume \
+		--weights "$(OUTPUT)/second/model" --config pbsbatch/train/configs/whole.toml
 	$(VENV)/bin/python -m pbsbatch models train classifier --data "$(DATA)" --output "$(OUTPUT)/differential" \
 		$(if $(wildcard $(OUTPUT)/differential/checkpoint.safetensors),--resume)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,17 @@ def test_its_facts_say_where_it_comes_from_and_how_good_it_is(name: str) -> None
     assert facts.training_data and facts.licence
     assert facts.metrics["validation"]["map50"] > 0.9
     assert all(0.05 < threshold < 0.99 for threshold in facts.thresholds)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_its_card_is_of_this_version_and_shows_its_picture(name: str) -> None:
+    model = models.load(name)
+    assert isinstance(model, DenseModel)
+    card = model.folder.path / "CARD.md"
+    text = card.read_text(encoding="utf-8")
+    assert text.splitlines()[0] == f"# {name} {model.spec.version}"
+    shown = [card.parent / link for link in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)]
+    assert shown and all(picture.stat().st_size < 400_000 for picture in shown)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])

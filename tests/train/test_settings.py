@@ -82,7 +82,7 @@ def test_settings_are_plain_values_for_json(tmp_path: Path) -> None:
     assert json.loads(json.dumps(settings.table()))["network"]["stride"] == 4
 
 
-@pytest.mark.parametrize("part", ["detector.toml", "tune.toml"])
+@pytest.mark.parametrize("part", ["detector.toml", "tune.toml", "whole.toml"])
 def test_the_shipped_run_can_be_read(part: str) -> None:
     with resources.as_file(resources.files("pbsbatch.train") / "configs") as folder:
         settings = read_settings(folder / part)
