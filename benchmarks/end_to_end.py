@@ -40,6 +40,7 @@ from pbsbatch.config import Config, cores
 from pbsbatch.detections import Detections
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model, Raw
+from pbsbatch.models.operating import least_scores
 from pbsbatch.pipeline import Job, process
 from pbsbatch.pipeline.tile import look_at, refine, with_crops
 from pbsbatch.plan import PREVIEW_PX
@@ -156,7 +157,7 @@ def stages_alone(bench: Workbench, folder: Path) -> dict[str, float]:
         prepared, slide = prepare_slide(bench, reference_of(folder))
     plan, store = prepared.plan, store_of(bench, prepared)
     bench.engine(np.zeros((cores(), *plan.tile_shape, 3), np.uint8))  # compiled before it is timed
-    red = bench.model.spec.classes.index("RBC")
+    red, least = bench.model.spec.classes.index("RBC"), least_scores(bench.model, bench.config)
     with ThreadPoolExecutor(cores()) as pool:
         for strip in range(plan.strips):
             seen = []
@@ -169,7 +170,7 @@ def stages_alone(bench: Workbench, folder: Path) -> dict[str, float]:
                 with burned(spent, "decode"):
                     founds = each(pool, lambda raw: bench.model.decode(raw, 0, prepared.calibration), raws)
                     looks = list(zip(founds, tiles, pixels, strict=True))
-                    group = each(pool, lambda one: look_at(one[0], red, one[1], plan, one[2], 0.0), looks)
+                    group = each(pool, lambda one: look_at(one[0], red, one[1], plan, one[2], least), looks)
                     if bench.second is not None:
                         pairs = zip(group, pixels, strict=True)
                         group = [with_crops(one, bench.second, plan, own) for one, own in pairs]

@@ -30,6 +30,9 @@ class Config:
     mpp: float | None = None
     scales: str = "auto"  # or single, or how many times larger cells are in parts of an image: "0.5,1,1.5"
     score_threshold: float | None = None
+    thresholds: tuple[tuple[str, float], ...] = ()  # least score by class, in place of the model's own
+    nms_iou: float | None = None  # overlap above which the better cell of a class stays; None: the model's
+    keep_candidates: bool = False  # keep what cells were chosen from, for `tune`
     differential: bool = True  # give white cells their types
     classifier: str = "differential"
     core: int | None = None  # side of a tile's core in work pixels; None lets the plan choose
@@ -70,6 +73,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+UNUSUAL_FIELDS = ("thresholds", "nms_iou", "keep_candidates")
+"""Result fields that are part of the key only where they are set: results made before there were any stay."""
 RESULT_FIELDS = ("scales", "score_threshold", "core", "halo", "origin", "max_failed_tiles")
 
 
@@ -119,14 +124,19 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
         _expect(isinstance(pair, list) and len(pair) == 2, "origin", "two whole numbers", path)
         _expect(all(type(v) is int for v in pair), "origin", "two whole numbers", path)
         values["origin"] = (pair[0], pair[1])
+    if "thresholds" in values:
+        table = values["thresholds"]
+        fits = isinstance(table, dict) and all(type(v) in (int, float) for v in table.values())
+        _expect(fits, "thresholds", "a table of class names and numbers", path)
+        values["thresholds"] = tuple(sorted((str(name), float(v)) for name, v in table.items()))
     for name in ("memory", "stage_bytes"):
         if isinstance(values.get(name), str):
             values[name] = parse_bytes(values[name])
     for names, kinds, said in (
         (("model", "classifier", "engine", "scheduler", "until", "scales"), (str,), "text"),
-        (("mpp", "score_threshold", "max_failed_tiles", "patience"), (int, float), "a number"),
+        (("mpp", "score_threshold", "max_failed_tiles", "patience", "nms_iou"), (int, float), "a number"),
         (("core", "halo", "workers", "memory", "stage_bytes"), (int,), "a whole number"),
-        (("fresh", "quiet", "deidentify", "differential"), (bool,), "true or false"),
+        (("fresh", "quiet", "deidentify", "differential", "keep_candidates"), (bool,), "true or false"),
     ):
         for name in names:
             value = values.get(name)
@@ -161,6 +171,10 @@ def _checked(config: Config) -> Config:
     )
     rules += ((config.key_file is None or config.deidentify, "--key-file says nothing without --deidentify"),)
     rules += ((config.stage_bytes is None or config.stage is not None, "--stage-bytes says nothing without --stage"),)
+    rules += (
+        (all(0.001 <= v <= 0.999 for _, v in config.thresholds), "thresholds must lie between 0.001 and 0.999"),
+        (config.nms_iou is None or 0.1 <= config.nms_iou <= 1, f"nms_iou must lie in 0.1 to 1, not {config.nms_iou}"),
+    )
     if config.until is not None:
         parse_until(config.until, datetime.now().astimezone())
     parse_scales(config.scales)

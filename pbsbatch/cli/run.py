@@ -38,6 +38,10 @@ def run(
     score_threshold: Annotated[
         float | None, typer.Option("--score-threshold", help="Leave out cells with a lower score, 0 to 1.")
     ] = None,
+    keep_candidates: Annotated[
+        bool | None,
+        typer.Option("--keep-candidates", help="Keep what cells were chosen from, for `pbsbatch tune`: 1 kB a cell."),
+    ] = None,
     workers: Workers = None,
     memory: Memory = None,
     scheduler: Annotated[
@@ -112,7 +116,7 @@ def run(
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
             "differential": differential, "classifier": classifier, "scales": scales,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
-            "until": until,
+            "until": until, "keep_candidates": keep_candidates,
             "deidentify": deidentify, "key_file": key_file, "stage": stage,
             "stage_bytes": None if stage_bytes is None else parse_bytes(stage_bytes),
             "quiet": quiet, "memory": None if memory is None else parse_bytes(memory),

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,11 +20,12 @@ from numpy.typing import NDArray
 
 from pbsbatch.errors import EngineError
 from pbsbatch.models.base import Calibration, Found, ModelSpec, Raw, Survey
+from pbsbatch.models.candidates import FLOOR, best_of, candidate_table
 from pbsbatch.models.facts import DetectorFacts
 from pbsbatch.models.folder import RAYS, ModelFolder
 from pbsbatch.plan import SNAP
 from pbsbatch_kernels.nms import nms
-from pbsbatch_kernels.outlines import candidates, fill
+from pbsbatch_kernels.outlines import Candidates, candidates, fill
 from pbsbatch_kernels.voting import vote
 
 __all__ = ["RESULTS_VERSION", "DenseModel", "decode"]
@@ -54,11 +57,36 @@ class DenseModel:
         """Need nothing of a slide."""
         return {}
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return the IoU above which a better candidate suppresses another: of its class, and of any class."""
+        return self.folder.facts.nms_iou, self.folder.facts.cross_iou
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the least score of each class."""
+        return self.folder.facts.thresholds
+
+    def at(self, thresholds: tuple[float, ...], nms_iou: float) -> DenseModel:
+        """Return the same network with other thresholds and another suppression."""
+        facts = replace(self.folder.facts, thresholds=thresholds, nms_iou=nms_iou)
+        return replace(self, folder=replace(self.folder, facts=facts))
+
     def decode(self, raw: Raw, slot: int, calibration: Calibration) -> Found:
         """Turn one slot of a batch's raw output into cells."""
-        try:
+        with self._fitting():
             scores, boxes, outlines = (_slot(raw, name, slot) for name in ("scores", "boxes", "outlines"))
             return decode(scores, boxes, outlines, self.folder.facts)
+
+    def candidates(self, raw: Raw, slot: int, calibration: Calibration) -> NDArray[Any]:
+        """Return what decoding would choose from, down to candidates.FLOOR."""
+        with self._fitting():
+            return seen_in(_slot(raw, "scores", slot), _slot(raw, "boxes", slot), self.folder.facts)
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        try:
+            yield
         except (KeyError, IndexError, ValueError) as error:
             raise EngineError(
                 f"the engine's output does not fit the model {self.folder.facts.name}: {error}",
@@ -76,24 +104,50 @@ def decode(
     rows, cols = scores.shape[1:]
     if outlines.shape != (RAYS, rows, cols):
         raise ValueError(f"outlines must be ({RAYS}, {rows}, {cols}), not {outlines.shape}")
-    # a level within SNAP of the working scale is used as it is: at the coarsest, the largest cell has the fewest pixels
-    largest = facts.max_cell_um / (facts.work_mpp * (1 + SNAP))
-    seen = candidates(scores, boxes, _least_logits(facts), facts.stride, largest)
-    a, b = np.array(facts.calibration, np.float32).T
-    merit = a[seen.classes] * seen.logits + b[seen.classes]  # not yet squeezed: good scores would tie at 1
+    largest = _largest(facts)
+    seen = candidates(scores, boxes, _least_logits(facts.thresholds, facts), facts.stride, largest)
+    merit = _merit(seen, facts)
     kept = nms(seen.boxes, merit, seen.classes, facts.nms_iou)
     kept = kept[nms(seen.boxes[kept], merit[kept], np.zeros(len(kept), np.uint8), facts.cross_iou)]
     places, classes = seen.places[kept], seen.classes[kept]
     voted = vote(scores, boxes, places, classes, facts.stride, largest, VOTERS_IOU)
     shapes = outlines.reshape(RAYS, -1)[:, places].T
     windows, masks = fill(voted, shapes, cols * facts.stride, rows * facts.stride)
-    probabilities = (1 / (1 + np.exp(-merit[kept].astype(np.float64)))).astype(np.float32)
-    return Found(voted, probabilities, classes, windows, masks)
+    return Found(voted, _chances(merit[kept]), classes, windows, masks)
 
 
-def _least_logits(facts: DetectorFacts) -> NDArray[np.float32]:
-    """Return the logits at which calibrated scores reach their thresholds."""
-    pairs = zip(facts.thresholds, facts.calibration, strict=True)
+def seen_in(scores: NDArray[np.float32], boxes: NDArray[np.float32], facts: DetectorFacts) -> NDArray[Any]:
+    """Return the candidates of one tile, the boxes that cells would have voted already."""
+    largest = _largest(facts)
+    seen = candidates(scores, boxes, _least_logits((FLOOR,) * len(facts.classes), facts), facts.stride, largest)
+    merit = _merit(seen, facts)
+    rows = best_of(merit)
+    places, classes = seen.places[rows], seen.classes[rows]
+    voted = vote(scores, boxes, places, classes, facts.stride, largest, VOTERS_IOU)
+    return candidate_table(seen.boxes[rows], voted, merit[rows], _chances(merit[rows]), classes)
+
+
+def _largest(facts: DetectorFacts) -> float:
+    """Return the largest cell in pixels: a level within SNAP of the working scale is used as it is, and at the
+    coarsest it has the fewest.
+    """
+    return facts.max_cell_um / (facts.work_mpp * (1 + SNAP))
+
+
+def _merit(seen: Candidates, facts: DetectorFacts) -> NDArray[np.float32]:
+    """Return calibrated logits, not yet squeezed: good scores would tie at 1."""
+    a, b = np.array(facts.calibration, np.float32).T
+    merit: NDArray[np.float32] = a[seen.classes] * seen.logits + b[seen.classes]
+    return merit
+
+
+def _chances(merit: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (1 / (1 + np.exp(-merit.astype(np.float64)))).astype(np.float32)
+
+
+def _least_logits(thresholds: Sequence[float], facts: DetectorFacts) -> NDArray[np.float32]:
+    """Return the logits at which calibrated scores reach thresholds."""
+    pairs = zip(thresholds, facts.calibration, strict=True)
     return np.array([(math.log(t / (1 - t)) - b) / a for t, (a, b) in pairs], np.float32)
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.errors import EngineError, ModelError
 from pbsbatch.models.base import Calibration, Found, ModelSpec, Raw, Survey
+from pbsbatch.models.candidates import FLOOR, best_of, candidate_table
 from pbsbatch.models.folder import MODEL_JSON, ONNX, RAYS, Folder, bytes_of, table_of
 from pbsbatch.models.foreign_facts import ForeignFacts, foreign_from_json
 from pbsbatch.models.foreign_heads import outputs_of, rows_of
@@ -65,6 +67,7 @@ class ForeignModel:
     """A foreign folder as a Model. Engines take the network from the folder."""
 
     folder: ForeignFolder
+    least: tuple[float, ...] | None = None  # score of each class; None: the folder's threshold for all
 
     @property
     def spec(self) -> ModelSpec:
@@ -85,18 +88,52 @@ class ForeignModel:
         """Turn one slot of a batch's raw output into cells."""
         facts = self.folder.facts
         try:
-            seen = {name: np.asarray(raw[name][slot], np.float32) for name in self.folder.names}
-            boxes, chances = rows_of(seen, facts)
-            return _cells(boxes, chances, facts)
+            boxes, chances = self._rows(raw, slot)
+            return _cells(boxes, chances, facts, self.thresholds)
         except (KeyError, IndexError, ValueError) as error:
-            raise EngineError(
-                f"the engine's output does not fit the model {facts.name}: {error}",
-                cure="Run `pbsbatch models check` on its folder",
-            ) from error
+            raise self._unfit(error) from error
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return the IoU above which a better candidate suppresses another: of its class, and of any class."""
+        return self.folder.facts.nms_iou, self.folder.facts.cross_iou
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the least score of each class."""
+        return self.least or (self.folder.facts.threshold,) * len(self.folder.facts.classes)
+
+    def at(self, thresholds: tuple[float, ...], nms_iou: float) -> ForeignModel:
+        """Return the same network with other thresholds and another suppression."""
+        facts = replace(self.folder.facts, nms_iou=nms_iou)
+        return replace(self, folder=replace(self.folder, facts=facts), least=thresholds)
+
+    def candidates(self, raw: Raw, slot: int, calibration: Calibration) -> NDArray[Any]:
+        """Return what decoding would choose from, down to candidates.FLOOR."""
+        facts = self.folder.facts
+        try:
+            boxes, chances = self._rows(raw, slot)
+            boxes, scores, classes = _usable(boxes, chances, facts, (FLOOR,) * len(facts.classes))
+        except (KeyError, IndexError, ValueError) as error:
+            raise self._unfit(error) from error
+        rows = best_of(scores)
+        return candidate_table(boxes[rows], boxes[rows], scores[rows], scores[rows], classes[rows])
+
+    def _rows(self, raw: Raw, slot: int) -> tuple[F32, F32]:
+        seen = {name: np.asarray(raw[name][slot], np.float32) for name in self.folder.names}
+        return rows_of(seen, self.folder.facts)
+
+    def _unfit(self, error: Exception) -> EngineError:
+        return EngineError(
+            f"the engine's output does not fit the model {self.folder.facts.name}: {error}",
+            cure="Run `pbsbatch models check` on its folder",
+        )
 
 
-def _cells(boxes: F32, chances: F32, facts: ForeignFacts) -> Found:
-    """Choose the boxes that are cells, best first, and give each the ellipse within it."""
+def _usable(
+    boxes: F32, chances: F32, facts: ForeignFacts, thresholds: tuple[float, ...]
+) -> tuple[F32, F32, NDArray[np.uint8]]:
+    """Return boxes, scores and classes of what may be a cell."""
     if not np.isfinite(boxes).all() or not np.isfinite(chances).all():
         raise ValueError("it holds numbers that are not finite")
     best = chances.argmax(1)
@@ -105,10 +142,15 @@ def _cells(boxes: F32, chances: F32, facts: ForeignFacts) -> Found:
     classes = known[best]
     size = boxes[:, 2:] - boxes[:, :2]
     most = facts.max_cell_um / facts.work_mpp
-    good = (scores >= facts.threshold) & (classes >= 0) & (size > 0).all(1) & (size <= most).all(1)
+    good = (classes >= 0) & (scores >= np.array(thresholds)[classes]) & (size > 0).all(1) & (size <= most).all(1)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     good &= ((centre >= 0) & (centre < facts.input_px)).all(1)
-    boxes, scores, classes = boxes[good], scores[good], classes[good].astype(np.uint8)
+    return boxes[good], scores[good], classes[good].astype(np.uint8)
+
+
+def _cells(boxes: F32, chances: F32, facts: ForeignFacts, thresholds: tuple[float, ...]) -> Found:
+    """Choose the boxes that are cells, best first, and give each the ellipse within it."""
+    boxes, scores, classes = _usable(boxes, chances, facts, thresholds)
     kept = nms(boxes, scores, classes, facts.nms_iou)
     kept = kept[nms(boxes[kept], scores[kept], np.zeros(len(kept), np.uint8), facts.cross_iou)]
     shapes = np.zeros((len(kept), RAYS), np.float32)

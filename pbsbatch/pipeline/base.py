@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,21 @@ from pbsbatch.plan import Plan
 from pbsbatch.slides.base import Slide
 from pbsbatch.store import TileRows
 
-__all__ = ["OF_LANES", "Failed", "Job", "Refiner", "Sink", "StripDone", "Timings", "bound_by"]
+__all__ = ["OF_LANES", "CandidateSink", "Failed", "Job", "Refiner", "Sink", "StripDone", "Timings", "bound_by"]
 
 
 class Sink(Protocol):
     """Where the strips of one slide go."""
 
     def append(self, strip: int, cells: Detections, tiles: TileRows) -> None: ...
+
+
+class CandidateSink(Protocol):
+    """Where the candidates of one slide go, for who asked for them."""
+
+    def append(self, strip: int, candidates: NDArray[Any]) -> None:
+        """Keep a strip's candidates. Law: they are kept before the strip's cells are."""
+        ...
 
 
 class Refiner(Protocol):
@@ -51,6 +59,7 @@ class Job:
     calibration: Calibration
     strips: tuple[int, ...]
     sink: Sink
+    keep: CandidateSink | None = None
 
 
 OF_LANES = ("carried", "starved")

@@ -10,16 +10,20 @@ import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pbsbatch.detections import Detections
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import PbsbatchError
 from pbsbatch.models.base import Model, Raw
+from pbsbatch.models.candidates import CANDIDATE, OffersCandidates
 from pbsbatch.pipeline.base import Failed, Job, Refiner, StripDone, Timings
 from pbsbatch.pipeline.clock import Clock
 from pbsbatch.pipeline.crew import Crew, Pipe
 from pbsbatch.pipeline.pyramid import look_coarser
 from pbsbatch.pipeline.ring import FOR_ALL, Batch, Course, Ring, Strip, batches
-from pbsbatch.pipeline.tile import Seen, look_at, refine, unread, with_crops
+from pbsbatch.pipeline.tile import Seen, look_at, refine, unread, with_candidates, with_crops
 from pbsbatch.quality import NO_CLASS
 from pbsbatch.rules import RED_CELL
 from pbsbatch.store import TileRows
@@ -33,23 +37,25 @@ FINISHED = 4
 
 
 def process(
-    jobs: Iterable[Job], model: Model, engine: Engine, *, score_threshold: float = 0.0,
+    jobs: Iterable[Job], model: Model, engine: Engine, *, least: NDArray[np.float32] | None = None,
     refiner: Refiner | None = None, timings: Timings | None = None,
 ) -> Iterator[StripDone | Failed]:  # fmt: skip
     """Yield each strip once it is appended, and each slide that fails once.
 
     Jobs are taken as readers come to them, on a reader's thread. Stopping early loses at most the strips in flight;
-    an OutputError, an EngineError or a bug ends the stream.
+    an OutputError, an EngineError or a bug ends the stream. least: of each class, the score below which a cell is left
+    out.
     """
-    stream = _Stream(model, engine, score_threshold, refiner, timings or Timings())
+    least = np.zeros(len(model.spec.classes), np.float32) if least is None else least
+    stream = _Stream(model, engine, least, refiner, timings or Timings())
     yield from stream.run(jobs)
 
 
 class _Stream:
     def __init__(
-        self, model: Model, engine: Engine, score_threshold: float, refiner: Refiner | None, timings: Timings
+        self, model: Model, engine: Engine, least: NDArray[np.float32], refiner: Refiner | None, timings: Timings
     ) -> None:
-        self.model, self.engine, self.refiner, self.score_threshold = model, engine, refiner, score_threshold
+        self.model, self.engine, self.refiner, self.least = model, engine, refiner, least
         self.red = model.spec.classes.index(RED_CELL) if RED_CELL in model.spec.classes else NO_CLASS
         self.clock = Clock(timings, device=engine.lanes == 0)
         self.turn = threading.Lock()  # over strips and courses in progress
@@ -105,7 +111,9 @@ class _Stream:
         found = self.model.decode(raw, slot, job.calibration)
         if job.plan.coarser:
             found = look_coarser(found, batch.pixels[slot], job.plan.coarser, self.model, self.engine, job.calibration)
-        seen = look_at(found, self.red, work.tile, job.plan, batch.pixels[slot], self.score_threshold)
+        seen = look_at(found, self.red, work.tile, job.plan, batch.pixels[slot], self.least)
+        if job.keep is not None and isinstance(self.model, OffersCandidates):
+            seen = with_candidates(seen, self.model.candidates(raw, slot, job.calibration))
         return seen if self.refiner is None else with_crops(seen, self.refiner, job.plan, batch.pixels[slot])
 
     def _refined(self, strips: list[Strip]) -> list[Strip]:
@@ -129,6 +137,9 @@ class _Stream:
         cells = Detections.concat([one.cells for one in seen])
         try:
             with self.clock.stage("write"):
+                if job.keep is not None:
+                    kept = [one.candidates for one in seen if one.candidates is not None]
+                    job.keep.append(strip.index, np.concatenate(kept) if kept else np.zeros(0, CANDIDATE))
                 job.sink.append(strip.index, cells, TileRows.concat([one.row for one in seen]))
         except FOR_ALL:
             raise

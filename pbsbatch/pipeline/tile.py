@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from pbsbatch.quality import failed_tile, read_tile
 from pbsbatch.store import TileRows
 from pbsbatch_kernels.packing import pack_scaled
 
-__all__ = ["Seen", "keep_owned", "look_at", "refine", "to_level0", "unread", "with_crops"]
+__all__ = ["Seen", "keep_owned", "look_at", "refine", "to_level0", "unread", "with_candidates", "with_crops"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Seen:
     row: TileRows  # one
     error: str | None = None
     crops: NDArray[np.uint8] | None = None  # what a refiner wants to look at again
+    candidates: NDArray[Any] | None = None  # what cells were chosen from, where that is to be kept
 
 
 def unread(tile: Tile, plan: Plan, error: str) -> Seen:
@@ -36,11 +38,30 @@ def unread(tile: Tile, plan: Plan, error: str) -> Seen:
     return Seen(tile, Detections.empty(), failed_tile(tile, plan), error)
 
 
-def look_at(found: Found, red: int, tile: Tile, plan: Plan, pixels: NDArray[np.uint8], score_threshold: float) -> Seen:
-    """Return the outcome of a tile that was read: its own cells and those near its border."""
-    sure = found.scores >= score_threshold
+def look_at(
+    found: Found, red: int, tile: Tile, plan: Plan, pixels: NDArray[np.uint8], least: NDArray[np.float32]
+) -> Seen:
+    """Return the outcome of a tile that was read: its own cells and those near its border.
+
+    least: the score of each class below which a cell is left out.
+    """
+    sure = found.scores >= least[found.classes]
     row = read_tile(pixels, found.boxes[sure], found.classes[sure], red, tile, plan)
-    return Seen(tile, to_level0(keep_owned(found, tile, score_threshold), tile, plan), row)
+    return Seen(tile, to_level0(keep_owned(found, tile, sure), tile, plan), row)
+
+
+def with_candidates(seen: Seen, candidates: NDArray[Any]) -> Seen:
+    """Remember what a tile's cells were chosen from, in work pixels of the slide.
+
+    Those stay that the tile does not own: what it sees beyond its core suppresses too.
+    """
+    tile, moved = seen.tile, candidates.copy()
+    moved["flags"] = flags_of(candidates["box"].astype(np.float64), tile)
+    shift = np.array([tile.read.x, tile.read.y, tile.read.x, tile.read.y], np.float64)
+    for name in ("nms_box", "box"):
+        moved[name] = candidates[name] + shift
+    moved["tile"] = tile.index
+    return replace(seen, candidates=moved)
 
 
 def with_crops(seen: Seen, refiner: Refiner, plan: Plan, pixels: NDArray[np.uint8]) -> Seen:
@@ -66,14 +87,20 @@ class _Kept:
     flags: NDArray[np.uint8]
 
 
-def keep_owned(found: Found, tile: Tile, score_threshold: float = 0.0) -> _Kept:
-    """Choose the cells whose centre lies in the core, and those within the seam band outside it.
+def keep_owned(found: Found, tile: Tile, sure: NDArray[np.bool_]) -> _Kept:
+    """Choose, of those that are sure, the cells whose centre lies in the core, and those within the seam band outside.
 
     Near the border, and so to be settled, is what lies within the band outside or twice the band inside.
 
     Law: with identical views, the owned cells of all tiles are every cell exactly once.
     """
-    boxes = found.boxes.astype(np.float64)
+    flags = flags_of(found.boxes.astype(np.float64), tile)
+    index = np.flatnonzero((flags != 0) & sure)
+    return _Kept(found, index, flags[index])
+
+
+def flags_of(boxes: NDArray[np.float64], tile: Tile) -> NDArray[np.uint8]:
+    """Say which boxes, in the tile's work pixels, are its own and which lie near its border."""
     centre_x = (boxes[:, 0] + boxes[:, 2]) / 2 + tile.read.x
     centre_y = (boxes[:, 1] + boxes[:, 3]) / 2 + tile.read.y
     core = tile.core
@@ -81,9 +108,7 @@ def keep_owned(found: Found, tile: Tile, score_threshold: float = 0.0) -> _Kept:
     deep = np.minimum.reduce([centre_x - core.x, core.x1 - centre_x, centre_y - core.y, core.y1 - centre_y])
     # deep is negative outside. Owned views further in too: at a corner of four tiles, two that missed a cell may match
     near = (deep > -BAND_PX) & (deep < 2 * BAND_PX)
-    flags = (inside * OWNED | near * NEAR_BORDER).astype(np.uint8)
-    index = np.flatnonzero((inside | near) & (found.scores >= score_threshold))
-    return _Kept(found, index, flags[index])
+    return np.asarray(inside * OWNED | near * NEAR_BORDER, np.uint8)
 
 
 def to_level0(kept: _Kept, tile: Tile, plan: Plan) -> Detections:

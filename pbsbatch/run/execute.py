@@ -21,6 +21,7 @@ from pbsbatch.config import Config
 from pbsbatch.deadline import parse_until
 from pbsbatch.engines.gpus import find_gpus
 from pbsbatch.models.carry import packed
+from pbsbatch.models.operating import at_operating_point
 from pbsbatch.run import cluster, summary
 from pbsbatch.run.audit import audited
 from pbsbatch.run.deidentify import hidden
@@ -54,7 +55,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         stage=None if config.stage is None else config.stage.absolute(),
     )  # fmt: skip
     deadline = None if config.until is None else parse_until(config.until, datetime.now().astimezone())
-    model = loaders.model(config.model)
+    model = at_operating_point(loaders.model(config.model), config)
     engine = loaders.engine(model, config.engine)
     engine.close()
     second = loaders.second(config, model, "")

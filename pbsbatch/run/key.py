@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pbsbatch.config import RESULT_FIELDS, Config
+from pbsbatch.config import RESULT_FIELDS, UNUSUAL_FIELDS, Config
 from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.processor import place_of
@@ -39,8 +39,12 @@ def key_facts(
     return {
         "content": content, "mpp": repr(mpp), "mpp_source": mpp_source, "model": spec.digest, "engine": engine.name,
         "precision": engine.precision, "processor": place_of(engine), "results_version": RESULTS_VERSION,
-        "config": {name: _plain(getattr(config, name)) for name in RESULT_FIELDS}, "white_cells": named,
+        "config": {name: _plain(getattr(config, name)) for name in _fields_of(config)}, "white_cells": named,
     }  # fmt: skip
+
+
+def _fields_of(config: Config) -> tuple[str, ...]:
+    return (*RESULT_FIELDS, *(name for name in UNUSUAL_FIELDS if getattr(config, name) not in ((), None, False)))
 
 
 def resume_key(facts: Mapping[str, Any]) -> str:
@@ -55,12 +59,14 @@ def what_changed(before: object, now: Mapping[str, Any]) -> str:
     words = [text for name, text in WORDS.items() if before.get(name) != now[name]]
     settings = before.get("config")
     settings = settings if isinstance(settings, dict) else {}
-    words += [f"the setting {name} changed" for name, value in now["config"].items() if settings.get(name) != value]
+    names = dict.fromkeys([*now["config"], *(name for name in UNUSUAL_FIELDS if name in settings)])
+    words += [f"the setting {name} changed" for name in names if settings.get(name) != now["config"].get(name)]
     return ", ".join(dict.fromkeys(words)) or "it was made by another version of pbsbatch"
 
 
 def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+    """Return a value as JSON gives it back."""
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def content_digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from pbsbatch.config import Config, cores_per_worker, worker_count
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import PlanError, SlideError, one_line
 from pbsbatch.models.base import Model
+from pbsbatch.models.operating import at_operating_point
 from pbsbatch.run.discovery import discover
 from pbsbatch.run.output import free_bytes
 from pbsbatch.run.prepare import cut_slide
@@ -77,7 +78,7 @@ class _Once:
 
 def plan_archive(config: Config, *, load_model: Callable[[str], Model] = models.load) -> ArchivePlan:
     """Open, survey and cut every slide, and hold the sums against the budgets."""
-    model = load_model(config.model)
+    model = at_operating_point(load_model(config.model), config)
     reach = reach_um(config, model)
     engine = _Once(lambda: engines.load(model, config.engine))
     found = discover(config.inputs, output=config.output, mpp=config.mpp)

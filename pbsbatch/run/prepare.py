@@ -132,6 +132,11 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
         facts = _facts(bench, content, plan.mpp, plan.mpp_source)
         key = resume_key(facts)
         _refuse_over_budget(plan, bench.config, ref)
+        if bench.config.keep_candidates and plan.coarser:
+            raise PlanError(
+                "candidates of an image with several magnifications cannot be kept", path=ref.path,
+                cure="Leave out --keep-candidates, or say --scales single",
+            )  # fmt: skip
         calibration = bench.model.calibrate(cut.seen)
         origin = NOBODY if bench.config.deidentify else cut.slide.origin
         prepared = Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {}, origin=origin)

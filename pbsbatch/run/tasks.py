@@ -15,9 +15,11 @@ from typing import Any
 
 from pbsbatch.engines.base import own_threads
 from pbsbatch.errors import OutputError, PbsbatchError, UnreadableSlideError
+from pbsbatch.models.operating import least_scores
 from pbsbatch.pipeline import Failed, Job, StripDone, Timings, process
 from pbsbatch.plan import PREVIEW_PX, Plan
 from pbsbatch.quality import measure
+from pbsbatch.run.candidates import keep_of
 from pbsbatch.run.events import Event, SlideFinished, SlideResult, StripFinished
 from pbsbatch.run.prepare import Prepared, Workbench, changed_since, prepare_slide, store_of
 from pbsbatch.run.result import failed_result, slide_result
@@ -92,7 +94,7 @@ def prepare_slides(bench: Workbench, refs: Sequence[SlideRef], report: Report) -
     """Prepare slides one after the other, and do the small ones in one stream: batches fill across slides."""
     work = _Stream(bench, report)
     stream: Any = process(
-        work.jobs(refs), bench.model, bench.engine, score_threshold=bench.config.score_threshold or 0.0,
+        work.jobs(refs), bench.model, bench.engine, least=least_scores(bench.model, bench.config),
         refiner=bench.second, timings=work.bundle.timings,
     )  # fmt: skip
     with contextlib.closing(work), contextlib.closing(stream):  # no slide is closed while a reader may hold it
@@ -153,7 +155,10 @@ class _Stream:
                 store = store_of(self.bench, prepared, held=True)
                 self.open[ref.id] = _Open(prepared, slide, store, len(prepared.missing), 0.0)
                 if prepared.missing:
-                    yield Job(slide, prepared.plan, prepared.calibration, tuple(prepared.missing), store)
+                    yield Job(
+                        slide, prepared.plan, prepared.calibration, tuple(prepared.missing), store,
+                        keep_of(self.bench, prepared),
+                    )  # fmt: skip
                 else:
                     self._commit(ref.id)
 
@@ -212,9 +217,10 @@ def process_strips(bench: Workbench, prepared: Prepared, strips: tuple[int, ...]
     finished = store.finished
     slide = open_slide(prepared.ref.path, id=prepared.ref.id, mpp=prepared.plan.mpp)
     try:
-        job = Job(slide, prepared.plan, prepared.calibration, tuple(s for s in strips if s not in finished), store)
+        wanted = tuple(s for s in strips if s not in finished)
+        job = Job(slide, prepared.plan, prepared.calibration, wanted, store, keep_of(bench, prepared))
         stream = process(
-            [job], bench.model, bench.engine, score_threshold=bench.config.score_threshold or 0.0,
+            [job], bench.model, bench.engine, least=least_scores(bench.model, bench.config),
             refiner=bench.second, timings=done.timings,
         )  # fmt: skip
         for outcome in stream:

@@ -26,6 +26,7 @@ from pbsbatch.engines.processor import processor_class
 from pbsbatch.errors import EngineError, GpuLostError
 from pbsbatch.models.base import Model
 from pbsbatch.models.carry import unpack
+from pbsbatch.models.operating import at_operating_point
 from pbsbatch.pipeline import Timings
 from pbsbatch.run import tasks
 from pbsbatch.run.blackbox import BlackBox, offer_to_die_first
@@ -87,6 +88,7 @@ class Setup(WorkerPlugin):
         model = self.loaders.model(name)
         if model.spec.digest != self.digest:
             raise EngineError(f"the model {model.spec.name} is another one here than at the driver")
+        model = at_operating_point(model, self.config)
         take_gpu(worker.name, self.gpus)
         engine = self.loaders.engine(model, self.config.engine)
         second = self._second(worker, model)
