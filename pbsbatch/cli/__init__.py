@@ -22,6 +22,7 @@ from pbsbatch.cli import (
     report,
     run,
     status,
+    tune,
     verify,
     viewer,
 )
@@ -64,6 +65,7 @@ app.command("draw")(draw.draw)
 app.command("export")(export.export)
 app.command("status")(status.status)
 app.command("evaluate")(evaluate.evaluate)
+app.command("tune")(tune.tune)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data", help="Make and look at data: synthetic smears with exact truth.")

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.evaluate.evaluation import evaluate
-from pbsbatch.evaluate.labels import Compared
+from pbsbatch.evaluate.ap import mean_present
+from pbsbatch.evaluate.best import best_verdicts
+from pbsbatch.evaluate.evaluation import Evaluation, evaluate
+from pbsbatch.evaluate.pr import trapezoid
+from pbsbatch.evaluate.reliability import Reliability, reliabilities
+from pbsbatch.evaluate.shapes import MaskFit, mask_fits
+from pbsbatch.evaluate.sizes import SizeRow, size_rows
+from pbsbatch.evaluate.together import Compared
 from pbsbatch.evaluate.verdicts import Verdicts, verdicts
 from pbsbatch_kernels.matching import COCO_IOUS
 
-__all__ = ["ALL", "Figures", "Row", "figures", "intervals"]
+__all__ = ["ALL", "BEST_IOU", "COCO", "Figures", "Row", "figures", "names_of_rows"]
 
 ALL = "all"
+COCO, BEST_IOU = "coco", "best-iou"
+"""How counts are made: best score first and each truth once, or each detection to its best truth, not exclusively."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,120 +59,126 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """An evaluation at one IoU."""
+    """An evaluation at one IoU, or of points at one distance."""
 
-    iou: float
+    iou: float  # least overlap of a hit; of points the largest distance in px
     images: int
     rows: tuple[Row, ...]  # the classes, then all
     confusion: NDArray[np.int64]  # (K + 1, K + 1): true by found, the last row and column are nothing
     notes: tuple[str, ...]
+    matching: str = COCO
+    measure: str = "boxes"
+    sizes: tuple[SizeRow, ...] = ()
+    masks: tuple[MaskFit, ...] = ()
+    reliability: tuple[Reliability, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        return tuple(row.name for row in self.rows[:-1])
 
     def table(self) -> dict[str, Any]:
         """Return the figures as plain values; a figure that does not exist is None."""
         return {
-            "iou": self.iou, "images": self.images, "rows": [_plain(row) for row in self.rows],
-            "confusion": self.confusion.tolist(), "notes": list(self.notes),
+            "iou": self.iou, "images": self.images, "matching": self.matching, "measure": self.measure,
+            "rows": [_plain(row) for row in self.rows], "classes": list(self.names),
+            "confusion": self.confusion.tolist(), "sizes": [_plain(row) for row in self.sizes],
+            "masks": [_plain(row) for row in self.masks], "calibration": [_plain(row) for row in self.reliability],
+            "notes": list(self.notes),
         }  # fmt: skip
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: Any) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(row).items()}
 
 
-def figures(both: Compared, iou: float = 0.5) -> Figures:
-    """Evaluate results against truth."""
-    names = both.classes
-    thresholds = np.unique(np.append(COCO_IOUS, iou))
-    whole = evaluate(both.true, both.found, names, thresholds=thresholds, judge_at=iou)
-    coco = [float(t) for t in COCO_IOUS]
+def figures(
+    both: Compared, iou: float = 0.5, *, matching: str = COCO, sizes: Sequence[float] = (), masks: bool = False
+) -> Figures:
+    """Evaluate results against truth; of points `iou` is the largest distance in px.
+
+    matching: COCO, or BEST_IOU for the counts alone: average precision is always COCO's. sizes: bounds in um between
+    bins of size. masks: read the outlines of hits.
+    """
+    names, measure = both.classes, both.measure
+    marks = [iou] if both.points else np.unique(np.append(COCO_IOUS, iou))
+    whole = evaluate(both.true, both.found, names, measure=measure, thresholds=marks, judge_at=iou)
     seen = whole.verdicts
-    points = seen.at(-np.inf)
-    counts = _counts(both)
+    half = seen if iou == 0.5 or both.points else verdicts(both.true, both.found, len(names), 0.5)
+    judged = best_verdicts(both.true, both.found, len(names), iou) if matching == BEST_IOU else seen
+    counts, tallies = _counts(both, judged), _tallies(judged)
     rows = []
     for k, name in enumerate(names):
-        ap = float(np.mean([whole.ap(at=t, name=name) for t in coco]))
-        tp, fp, fn = (int(a[k, 0]) for a in (points.tp, points.fp, points.fn))
-        rows.append(_row(name, tp, fp, fn, whole.ap(at=0.5, name=name), trapezoid(seen, k), ap, counts[:, :, k]))
-    present = [r for r in rows if r.true]
-    total = points.total()
-    tp, fp, fn = (int(a[0, 0]) for a in (total.tp, total.fp, total.fn))
-    means = [np.mean([getattr(r, n) for r in present]) if present else np.nan for n in ("ap50", "ap50_trapezoid", "ap")]
-    rows.append(_row(ALL, tp, fp, fn, float(means[0]), float(means[1]), float(means[2]), counts.sum(axis=2)))
-    return Figures(iou, len(both.images), tuple(rows), whole.confusion.counts, both.notes)
+        row = _row(name, tallies[:, k], _areas(whole, half, [k], both), counts[:, :, k])
+        rows.append(_recall_alone(row) if name in both.incomplete else row)
+    whole_ones = [k for k, name in enumerate(names) if name not in both.incomplete]
+    areas = _areas(whole, half, whole_ones, both)
+    rows.append(_row(ALL, tallies[:, whole_ones].sum(1), areas, counts[:, :, whole_ones].sum(axis=2)))
+    return Figures(
+        iou, len(both.images), tuple(rows), whole.confusion.counts, both.notes, matching, measure,
+        size_rows(both, iou, sizes) if sizes and not both.points else (),
+        mask_fits(both, judged) if masks and not both.points else (), reliabilities(judged, names),
+    )  # fmt: skip
 
 
-def _counts(both: Compared) -> NDArray[np.int64]:
-    """Return (2, images, classes): how many cells are true, and found."""
+def _areas(whole: Evaluation, seen: Verdicts, classes: Sequence[int], both: Compared) -> tuple[float, float, float]:
+    """Return AP50, the trapezoid's and AP of some classes taken together, the first and last as pycocotools does."""
+    precision = whole.curves.precision[:, :, list(classes), 0, -1]
+    if both.points:
+        return math.nan, math.nan, mean_present(precision)
+    coco = [int(np.flatnonzero(whole.thresholds == t)[0]) for t in COCO_IOUS]
+    under = [v for v in (trapezoid(seen, k) for k in classes) if not math.isnan(v)]
+    return (
+        mean_present(precision[coco[:1]]),
+        float(np.mean(under)) if under else math.nan,
+        mean_present(precision[coco]),
+    )
+
+
+def _tallies(seen: Verdicts) -> NDArray[np.int64]:
+    """Return (3, classes): hits, false positives, missed."""
+    of = (
+        (seen.found_classes, seen.hits[:, 0]),
+        (seen.found_classes, seen.false_positives),
+        (seen.true_classes, seen.missed),
+    )
+    return np.array([np.bincount(classes[rows], minlength=seen.n_classes) for classes, rows in of], np.int64)
+
+
+def _counts(both: Compared, seen: Verdicts) -> NDArray[np.int64]:
+    """Return (2, images, classes): how many cells are true, and found, of those that count."""
     out = np.zeros((2, len(both.images), len(both.classes)), np.int64)
-    np.add.at(out[0], (both.true.images, both.true.classes), 1)
-    np.add.at(out[1], (both.found.images, both.found.classes), 1)
+    true = ~both.true.ignored
+    judged = np.concatenate([seen.hits[:, 0], seen.false_positives])
+    np.add.at(out[0], (both.true.images[true], both.true.classes[true]), 1)
+    np.add.at(out[1], (both.found.images[judged], both.found.classes[judged]), 1)
     return out
 
 
-def _row(name: str, tp: int, fp: int, fn: int, ap50: float, area: float, ap: float, counts: NDArray[np.int64]) -> Row:
+def _row(name: str, tally: NDArray[np.int64], areas: tuple[float, float, float], counts: NDArray[np.int64]) -> Row:
+    tp, fp, fn = (int(n) for n in tally)
     true, found = counts.astype(np.float64)
     miss = found - true
     some = true > 0
     spread = 1.96 * float(miss.std(ddof=1)) if len(miss) > 1 else float("nan")
+    n_true, n_found = int(counts[0].sum()), int(counts[1].sum())
     return Row(
-        name, tp + fn, tp + fp, tp, fp, fn, _share(tp, tp + fp), _share(tp, tp + fn), _share(2 * tp, 2 * tp + fp + fn),
-        _share(tp, tp + fp + fn), _share(tp + fp, tp + fn), ap50, area, ap, float(np.abs(miss).mean()),
+        name, n_true, n_found, tp, fp, fn, _share(tp, tp + fp), _share(tp, tp + fn), _share(2 * tp, 2 * tp + fp + fn),
+        _share(tp, tp + fp + fn), _share(n_found, n_true), *areas, float(np.abs(miss).mean()),
         float(100 * np.mean(np.abs(miss[some]) / true[some])) if some.any() else float("nan"), float(miss.mean()),
         float(miss.mean() - spread), float(miss.mean() + spread),
     )  # fmt: skip
 
 
+def _recall_alone(row: Row) -> Row:
+    """Blank what is not known of a class whose truth is incomplete."""
+    known = ("name", "true", "found", "tp", "fp", "fn", "recall")
+    blank: dict[str, Any] = {f.name: math.nan for f in fields(Row) if f.name not in known}
+    return replace(row, **blank)
+
+
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else float("nan")
-
-
-def trapezoid(seen: Verdicts, k: int) -> float:
-    """Return the area under class k's curve of precision over recall, from recall 0 to the highest reached."""
-    hits = seen.hits[seen.found_classes[seen.hits[:, 0]] == k, 0]
-    wrong = seen.false_positives[seen.found_classes[seen.false_positives] == k]
-    true = len(hits) + int((seen.true_classes[seen.missed] == k).sum())
-    if true == 0:
-        return float("nan")
-    rows = np.concatenate([hits, wrong])
-    right = np.concatenate([np.ones(len(hits)), np.zeros(len(wrong))])
-    order = np.argsort(-seen.scores[rows], kind="stable")
-    tp = np.cumsum(right[order])
-    precision, recall = tp / np.arange(1, len(rows) + 1), tp / true
-    if len(rows) == 0:
-        return 0.0
-    return float(np.trapezoid(np.append(precision[0], precision), np.append(0.0, recall)))
-
-
-def intervals(both: Compared, iou: float, rounds: int, seed: int = 0) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return 95 % intervals of precision, recall and F1 by drawing images with replacement.
-
-    Images are matched once: a match never crosses them.
-    """
-    seen = verdicts(both.true, both.found, len(both.classes), iou)
-    n, k = len(both.images), len(both.classes)
-    per_image = np.zeros((3, n, k), np.int64)
-    hit, false = seen.hits[:, 0], seen.false_positives
-    np.add.at(per_image[0], (both.found.images[hit], both.found.classes[hit]), 1)
-    np.add.at(per_image[1], (both.found.images[false], both.found.classes[false]), 1)
-    np.add.at(per_image[2], (both.true.images[seen.missed], both.true.classes[seen.missed]), 1)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=rounds)
-    tp, fp, fn = np.einsum("ri,cik->crk", drawn, per_image).astype(np.float64)
-    columns: list[tuple[str, Any]] = [(name, i) for i, name in enumerate(both.classes)]
-    out: dict[str, dict[str, tuple[float, float]]] = {}
-    for name, i in [*columns, (ALL, None)]:
-        a, b, c = (x.sum(1) if i is None else x[:, i] for x in (tp, fp, fn))
-        with np.errstate(invalid="ignore"):
-            rates = {"precision": a / (a + b), "recall": a / (a + c), "f1": 2 * a / (2 * a + b + c)}
-        out[name] = {rate: _quantiles(values) for rate, values in rates.items()}
-    return out
-
-
-def _quantiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    if len(known) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def names_of_rows() -> Sequence[str]:

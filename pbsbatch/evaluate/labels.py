@@ -1,29 +1,25 @@
-"""Bring truth and results together: the same images, the same class names, in the same order.
+"""What is held against what: the cells of images, true ones or found ones, from a run or a COCO file.
 
-Laws. An image of the results goes with the truth of the same path, else of the same stem, never with two. Classes go
-together by name or by a given mapping; a name that stays alone is refused with what it may have meant. Nothing is
-dropped silently: what has no partner is named.
+Laws. Nothing is dropped silently: what a file holds and cannot be meant is named, or refused. Pixels and masks stay
+where they are until somebody asks for them.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pbsbatch.errors import UsageError
-from pbsbatch.evaluate.fields import fields_found, fields_truth
-from pbsbatch.results import Run
-from pbsbatch_kernels.matching import Found, Truth
+from pbsbatch.evaluate.shapes import Masks, masks_of_labels, masks_of_segmentations
+from pbsbatch.results import Run, RunSlide, originals
 
-__all__ = ["Compared", "Labelled", "Labels", "compared", "labels_from_coco", "labels_from_run"]
+__all__ = ["Labelled", "Labels", "labels_from_coco", "labels_from_run"]
 
 MOST_BYTES = 4 << 30
 
@@ -33,9 +29,15 @@ class Labelled:
     """The cells of one image, true ones or found ones."""
 
     name: str
-    boxes: NDArray[np.float64]  # (N, 4) x0, y0, x1, y1 in px
+    boxes: NDArray[np.float64]  # (N, 4) x0, y0, x1, y1 in px; a point has no size
     classes: NDArray[np.int64]  # (N,) index into Labels.classes
     scores: NDArray[np.float64] | None = None  # of found ones
+    size: tuple[int, int] | None = None  # width, height
+    mpp: float | None = None  # um per px
+    crowds: NDArray[np.float64] | None = None  # (K, 4) where cells were not told apart
+    crowd_classes: NDArray[np.int64] | None = None  # (K,) of them
+    masks: Masks | None = None
+    picture: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,135 +46,122 @@ class Labels:
 
     classes: tuple[str, ...]
     images: tuple[Labelled, ...]
+    notes: tuple[str, ...] = ()  # what was left out of them
+    points: bool = False  # cells have a place and no size
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """Truth and results of the same images."""
-
-    classes: tuple[str, ...]
-    images: tuple[str, ...]
-    true: Truth
-    found: Found
-    notes: tuple[str, ...]  # what has no partner
-
-
-def labels_from_run(run: Run) -> Labels:
-    """Return what a run found. Slides are read one by one; their masks are not."""
-    classes = tuple(dict.fromkeys(name for slide in run for name in slide.store.classes))
-    images = []
-    for slide in run:
-        rows = slide.store.rows(0, slide.store.info.cells)
-        which = np.array([classes.index(name) for name in slide.store.classes], np.int64)
-        boxes = np.stack([rows[n] for n in ("x0", "y0", "x1", "y1")], 1).astype(np.float64)
-        images.append(Labelled(slide.name, boxes, which[rows["class"]], rows["score"].astype(np.float64)))
-    return Labels(classes, tuple(images))
+def labels_from_run(run: Run, *, types: bool = False) -> Labels:
+    """Return what a run found. Slides are read one by one. With types a cell's type is its class, where it has one."""
+    names = dict.fromkeys(name for slide in run for name in slide.store.classes)
+    if types:
+        names |= dict.fromkeys(name for slide in run for name in slide.store.types)
+    classes = tuple(names)
+    pictures = _pictures(run)
+    return Labels(classes, tuple(_of_slide(slide, classes, pictures.get(slide.id), types=types) for slide in run))
 
 
-def labels_from_coco(path: Path, *, scored: bool) -> Labels:
-    """Return the cells of a COCO data set, whose pictures are not needed; `scored` asks for a score of each."""
+def _pictures(run: Run) -> Mapping[str, Path]:
+    try:
+        return originals(run)
+    except UsageError:
+        return {}  # the figures need no pixels
+
+
+def _of_slide(slide: RunSlide, classes: Sequence[str], picture: Path | None, *, types: bool) -> Labelled:
+    store = slide.store
+    rows = store.rows(0, store.info.cells)
+    which = np.array([classes.index(name) for name in store.classes], np.int64)[rows["class"]]
+    if types and store.types:
+        called = np.array([classes.index(name) for name in store.types], np.int64)
+        typed = np.flatnonzero(rows["type"] < len(called))
+        which[typed] = called[rows["type"][typed]]
+    boxes = np.stack([rows[n] for n in ("x0", "y0", "x1", "y1")], 1).astype(np.float64)
+    about = store.attributes["store"]
+    return Labelled(
+        slide.name, boxes, which, rows["score"].astype(np.float64), size=(about["width_px"], about["height_px"]),
+        mpp=slide.mpp, masks=masks_of_labels(store, rows["id"], boxes), picture=picture,
+    )  # fmt: skip
+
+
+def labels_from_coco(path: Path, *, scored: bool, images_of: Path | None = None) -> Labels:
+    """Return the cells of a COCO data set, whose pictures are not needed; `scored` asks for a score of each.
+
+    A bare list of results speaks of the images and categories of the data set `images_of`. Law: images and categories
+    count in the order of their ids, as in pycocotools.
+    """
     table = _json(path)
+    if isinstance(table, list):
+        if images_of is None:
+            cure = "Hold it against its data set, as --format coco, or give images and categories with it"
+            raise UsageError("it is no COCO data set but a bare list", path=path, cure=cure)
+        whole = _json(images_of)
+        table = {**(whole if isinstance(whole, dict) else {}), "annotations": table}
+    if not isinstance(table, dict):
+        raise UsageError("it is no COCO data set", path=path, cure="Give images, annotations and categories")
     try:
         order = sorted(table["categories"], key=lambda c: c["id"])
         place = {c["id"]: i for i, c in enumerate(order)}
-        rows: dict[Any, list[tuple[Sequence[float], int, float]]] = {image["id"]: [] for image in table["images"]}
+        rows: dict[Any, list[Mapping[str, Any]]] = {image["id"]: [] for image in table["images"]}
         for a in table["annotations"]:
-            if not a.get("iscrowd", 0):
-                score = float(a["score"]) if scored else 1.0
-                rows[a["image_id"]].append((a["bbox"], place[a["category_id"]], score))
-        images = tuple(_labelled(image["file_name"], rows[image["id"]], scored) for image in table["images"])
-        return Labels(tuple(str(c["name"]) for c in order), images)
-    except (KeyError, TypeError, ValueError) as error:
+            rows[a["image_id"]].append(a)
+        images = sorted(table["images"], key=lambda image: image["id"])
+        return Labels(
+            tuple(str(c["name"]) for c in order),
+            tuple(_labelled(image, rows[image["id"]], place, path, scored=scored) for image in images),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else f"it is no COCO data set ({error})"
         raise UsageError(what, path=path, cure="Give a COCO data set: images, annotations, categories") from error
 
 
-def _labelled(name: str, rows: Sequence[tuple[Sequence[float], int, float]], scored: bool) -> Labelled:
-    boxes = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    scores = np.array([score for _, _, score in rows], np.float64)
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError(f"{name}: a box or score is not a number")
-    return Labelled(str(name), boxes, np.array([kind for _, kind, _ in rows], np.int64), scores if scored else None)
+def _labelled(
+    image: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], place: Mapping[Any, int], path: Path, *, scored: bool
+) -> Labelled:
+    name = str(image["file_name"])
+    cells = [a for a in rows if not a.get("iscrowd", 0)]
+    crowds = [a for a in rows if a.get("iscrowd", 0)]
+    scores = np.array([float(a["score"]) for a in cells], np.float64) if scored else None
+    boxes, crowd_boxes = (_corners([a["bbox"] for a in part], name) for part in (cells, crowds))
+    if scores is not None and not np.isfinite(scores).all():
+        raise ValueError(f"{name}: a score is not a number")
+    kinds, crowd_kinds = (np.array([place[a["category_id"]] for a in part], np.int64) for part in (cells, crowds))
+    size = (int(image["width"]), int(image["height"])) if "width" in image and "height" in image else None
+    drawn = [a.get("segmentation") for a in cells]
+    return Labelled(
+        name, boxes, kinds, scores, size=size, mpp=_mpp(image), crowds=crowd_boxes, crowd_classes=crowd_kinds,
+        masks=masks_of_segmentations(drawn, boxes, size), picture=_picture(path.parent, name),
+    )  # fmt: skip
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def _mpp(image: Mapping[str, Any]) -> float | None:
+    mpp = image.get("mpp")
+    return float(mpp) if isinstance(mpp, int | float) and 0 < mpp < 100 else None
+
+
+def _picture(folder: Path, name: str) -> Path | None:
+    """Return an image's file if it lies below the folder of its data set."""
+    inside = Path(name)
+    if inside.is_absolute() or ".." in inside.parts:
+        return None
+    return next((p for p in (folder / inside, folder / "images" / inside) if p.is_file()), None)
+
+
+def _corners(boxes: Sequence[Sequence[float]], name: str) -> NDArray[np.float64]:
+    out = np.array(boxes, np.float64).reshape(-1, 4)
+    if not np.isfinite(out).all():
+        raise ValueError(f"{name}: a box is not a number")
+    if (out[:, 2:] < 0).any():
+        raise ValueError(f"{name}: a box has a negative size")
+    out[:, 2:] += out[:, :2]
+    return out
+
+
+def _json(path: Path) -> Any:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"it is larger than {MOST_BYTES >> 30} GB", path=path)
-        table = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read it ({error.strerror})", path=path) from error
     except ValueError as error:
         raise UsageError(f"not valid JSON: {error}", path=path) from error
-    if not isinstance(table, dict):
-        raise UsageError("it is no COCO data set", path=path, cure="Give images, annotations and categories")
-    return table
-
-
-def compared(truth: Labels, found: Labels, mapping: Mapping[str, str] | None = None) -> Compared:
-    """Bring both together. `mapping` says which class of the truth a class of the results is."""
-    which = _class_map(truth.classes, found.classes, mapping or {})
-    pairs, notes = _image_pairs(truth.images, found.images)
-    true = fields_truth([t.boxes for t, _ in pairs], [t.classes for t, _ in pairs])
-    detected = fields_found(
-        [f.boxes for _, f in pairs], [which[f.classes] for _, f in pairs], [_scores(f) for _, f in pairs]
-    )
-    return Compared(truth.classes, tuple(t.name for t, _ in pairs), true, detected, tuple(notes))
-
-
-def _scores(image: Labelled) -> ArrayLike:
-    return np.ones(len(image.classes)) if image.scores is None else image.scores
-
-
-def _class_map(true: Sequence[str], found: Sequence[str], mapping: Mapping[str, str]) -> NDArray[np.int64]:
-    for name, target in mapping.items():
-        if name not in found or target not in true:
-            missing, there = (name, found) if name not in found else (target, true)
-            raise UsageError(f"--map names the class {missing!r}", cure=f"There are {', '.join(there)}")
-    plain = {_plain(name): i for i, name in enumerate(true)}
-    out = []
-    for name in found:
-        place = true.index(mapping[name]) if name in mapping else plain.get(_plain(name))
-        if place is None:
-            near = difflib.get_close_matches(_plain(name), plain, n=1)
-            meant = true[plain[near[0]]] if near else true[0]
-            raise UsageError(
-                f"the truth has no class {name!r}, it has {', '.join(true)}", cure=f"Say which, as --map {name}={meant}"
-            )
-        out.append(place)
-    return np.array(out, np.int64)
-
-
-def _plain(name: str) -> str:
-    word = " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
-    return word.removesuffix("s")
-
-
-def _image_pairs(
-    true: Sequence[Labelled], found: Sequence[Labelled]
-) -> tuple[list[tuple[Labelled, Labelled]], list[str]]:
-    """Return the pairs in the order of the truth, and notes of what stays alone."""
-    by_path, by_stem = {i.name: i for i in found}, _unique({PurePosixPath(i.name).stem: i for i in found}, found)
-    stems = Counter(PurePosixPath(i.name).stem for i in true)
-    pairs = []
-    for image in true:
-        stem = PurePosixPath(image.name).stem
-        partner = by_path.get(image.name) or (by_stem.get(stem) if stems[stem] == 1 else None)
-        if partner is not None:
-            pairs.append((image, partner))
-    if not pairs:
-        examples = f"{found[0].name if found else 'nothing'} was found, {true[0].name if true else 'nothing'} is true"
-        raise UsageError(f"truth and results share no image: {examples}", cure="Give the truth of these slides")
-    seen_true, seen = {id(t) for t, _ in pairs}, {id(f) for _, f in pairs}
-    alone = [i.name for i in true if id(i) not in seen_true], [i.name for i in found if id(i) not in seen]
-    notes = [
-        f"{len(names)} images of the {what} have no partner and do not count, first {names[0]}"
-        for names, what in zip(alone, ("truth", "results"), strict=True) if names
-    ]  # fmt: skip
-    return pairs, notes
-
-
-def _unique(by_stem: dict[str, Labelled], images: Sequence[Labelled]) -> dict[str, Labelled]:
-    count = Counter(PurePosixPath(i.name).stem for i in images)
-    return {stem: image for stem, image in by_stem.items() if count[stem] == 1}

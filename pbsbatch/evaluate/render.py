@@ -1,54 +1,76 @@
-"""The table of an evaluation as text: Markdown, LaTeX, CSV, JSON. Law: all of them hold the same figures."""
+"""The tables of an evaluation as text: Markdown, LaTeX, CSV, JSON. Law: all of them hold the same figures."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from collections.abc import Sequence
 
-from pbsbatch.evaluate.figures import Figures, Row, names_of_rows
+from pbsbatch.evaluate.figures import Figures
+from pbsbatch.evaluate.tables import TABLES, Table, every_column, tables, text_of
 
-__all__ = ["COLUMNS", "FORMATS", "cells", "render"]
+__all__ = ["FORMATS", "lines_of", "markdown", "render", "table_text"]
 
 FORMATS = ("json", "csv", "markdown", "latex")
-COLUMNS = {
-    "name": "", "true": "true", "found": "found", "tp": "TP", "fp": "FP", "fn": "FN", "precision": "precision",
-    "recall": "recall", "f1": "F1", "ap50": "AP50", "ap": "AP", "count_mae": "count MAE", "count_mape": "count MAPE %",
-    "count_bias": "count bias",
-}  # fmt: skip
-"""What people look at, and how it is called; JSON and CSV hold all."""
 
 
-def cells(row: Row, columns: Sequence[str]) -> list[str]:
-    """Return a row's figures as text, blank where one does not exist."""
-    return [_text(getattr(row, name), name) for name in columns]
+def render(found: Figures, form: str, only: Sequence[str] = ()) -> str:
+    """Return an evaluation in one of FORMATS: all its tables, or only some of TABLES.
 
-
-def _text(value: object, name: str) -> str:
-    if isinstance(value, float):
-        digits = 2 if name.startswith("count") else 4
-        return "" if value != value else f"{value:.{digits}f}"  # noqa: PLR0124 - NaN
-    return str(value)
-
-
-def render(found: Figures, form: str) -> str:
-    """Return the table in one of FORMATS."""
+    CSV is one table: all columns of the classes where no other is asked for.
+    """
     if form == "json":
         return json.dumps(found.table(), indent=1) + "\n"
+    chosen = [t for t in tables(found) if t.key in (only or TABLES)]
     if form == "csv":
-        every = names_of_rows()
-        return "\n".join([",".join(every), *(",".join(cells(row, every)) for row in found.rows)]) + "\n"
-    columns = list(COLUMNS)
-    heads = list(COLUMNS.values())
-    lines = [cells(row, columns) for row in found.rows]
-    if form == "markdown":
-        rule = ["---", *["---:"] * (len(columns) - 1)]
-        return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *lines)) + "\n"
-    body = "\n".join(" & ".join(_tex(cell) for cell in line) + r" \\" for line in lines)
-    head = " & ".join(_tex(head) for head in heads) + r" \\ \hline"
-    return f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}\n{head}\n{body}\n\\end{{tabular}}\n"
+        return "\n".join(_csv(t) for t in (chosen if only else [every_column(found)]))
+    write = markdown if form == "markdown" else _latex
+    return "\n".join(write(t) for t in chosen)
+
+
+def table_text(table: Table, form: str) -> str:
+    """Return one table in one of FORMATS."""
+    if form == "json":
+        rows = [{k: _json(v) for k, v in zip(table.keys, row, strict=True)} for row in table.rows]
+        return json.dumps({"title": table.title, "rows": rows}, indent=1) + "\n"
+    return {"csv": _csv, "markdown": markdown, "latex": _latex}[form](table)
+
+
+def _json(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lines_of(table: Table) -> list[list[str]]:
+    """Return the rows as text."""
+    return [[text_of(v, key if table.key != "combined" else "") for v, key in zip(row, table.keys, strict=True)]
+            for row in table.rows]  # fmt: skip
+
+
+def markdown(table: Table) -> str:
+    """Return a table under its title."""
+    rule = ["---", *["---:"] * (len(table.heads) - 1)]
+    rows = [[cell.replace("|", "\\|") for cell in line] for line in (table.heads, rule, *lines_of(table))]
+    return f"**{table.title}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
+
+
+def _csv(table: Table) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.keys)
+    writer.writerows(lines_of(table))
+    return out.getvalue()
+
+
+def _latex(table: Table) -> str:
+    body = "\n".join(" & ".join(_tex(cell) for cell in line) + r" \\" for line in lines_of(table))
+    head = " & ".join(_tex(head) for head in table.heads) + r" \\ \hline"
+    return f"% {table.title}\n\\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}\n{head}\n{body}\n\\end{{tabular}}\n"
 
 
 def _tex(text: str) -> str:
+    out = text.replace("\\", r"\textbackslash ")
     for sign in "&%$#_{}":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+        out = out.replace(sign, f"\\{sign}")
+    return out

@@ -14,18 +14,24 @@ from typer.testing import CliRunner
 from pbsbatch.cli import app
 from pbsbatch.errors import UsageError
 from pbsbatch.evaluate import detection_ap
-from pbsbatch.evaluate.figures import ALL, figures, intervals
-from pbsbatch.evaluate.labels import Labelled, Labels, compared, labels_from_coco
+from pbsbatch.evaluate.figures import ALL, figures
+from pbsbatch.evaluate.intervals import intervals
+from pbsbatch.evaluate.labels import Labelled, Labels, labels_from_coco
 from pbsbatch.evaluate.render import FORMATS, render
+from pbsbatch.evaluate.together import compared
 
 CLASSES = ("RBC", "WBC")
 
 
-def image(name: str, cells: list[tuple[float, float, int, float]]) -> Labelled:
-    """Return an image with cells of 10 px at x, y of a class with a score."""
+def labelled(name: str, cells: list[tuple[float, float, int, float]], sides: list[float] | float = 10) -> Labelled:
+    """Return an image with square cells at x, y of a class with a score."""
     table = np.array(cells, np.float64).reshape(-1, 4)
-    boxes = np.concatenate([table[:, :2], table[:, :2] + 10], axis=1)
+    far = table[:, :2] + np.broadcast_to(sides, len(table))[:, None]
+    boxes = np.concatenate([table[:, :2], far], axis=1)
     return Labelled(name, boxes, table[:, 2].astype(np.int64), table[:, 3])
+
+
+image = labelled
 
 
 TRUTH = Labels(CLASSES, (
@@ -93,20 +99,22 @@ def test_what_does_not_go_together_is_refused_with_what_was_meant() -> None:
     assert compared(TRUTH, twice).images == ("b.tif",)  # a.tif may be either: it goes with none
 
 
-def coco(path: Path, labels: Labels) -> Path:
-    images = [{"id": i, "file_name": im.name, "width": 300, "height": 50} for i, im in enumerate(labels.images, 1)]
+def coco(path: Path, classes: tuple[str, ...], images: list[Labelled] | tuple[Labelled, ...]) -> Path:
+    """Write images as a COCO data set with scores."""
+    entries = [{"id": i, "file_name": im.name, "width": 800, "height": 600} for i, im in enumerate(images, 1)]
     annotations = [
-        {"id": 1, "image_id": i, "category_id": 5 + int(c), "bbox": [*b[:2].tolist(), 10, 10], "score": s}
-        for i, im in enumerate(labels.images, 1) for b, c, s in zip(im.boxes, im.classes, im.scores, strict=True)
+        {"image_id": i, "category_id": 5 + int(c), "bbox": [*b[:2].tolist(), *(b[2:] - b[:2]).tolist()], "score": s}
+        for i, im in enumerate(images, 1) for b, c, s in zip(im.boxes, im.classes, im.scores, strict=True)
     ]  # fmt: skip
-    categories = [{"id": 5 + i, "name": name} for i, name in enumerate(labels.classes)]
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    annotations = [{"id": n, "area": 1.0, "iscrowd": 0, **a} for n, a in enumerate(annotations, 1)]
+    categories = [{"id": 5 + i, "name": name} for i, name in enumerate(classes)]
+    path.write_text(json.dumps({"images": entries, "annotations": annotations, "categories": categories}))
     return path
 
 
 def test_every_form_of_the_table_holds_the_same_figures(tmp_path: Path) -> None:
-    truth, found = coco(tmp_path / "t.json", TRUTH), coco(tmp_path / "f.json", FOUND)
-    expected = figures(compared(TRUTH, FOUND))
+    truth, found = (coco(tmp_path / f"{n}.json", x.classes, x.images) for n, x in (("t", TRUTH), ("f", FOUND)))
+    expected = figures(compared(TRUTH, FOUND), sizes=(3, 5, 9, 13), masks=True)
     ask = ["evaluate", str(found), "--truth", str(truth)]
     table = json.loads(CliRunner().invoke(app, [*ask, "--as", "json"], catch_exceptions=False).output)
     assert table == json.loads(json.dumps(expected.table()))
@@ -131,5 +139,5 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=words) as caught:
             labels_from_coco(tmp_path / "x.json", scored=True)
         assert "x.json" in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="--as must be one of table, json"):
+    with pytest.raises(UsageError, match="--as must be one of rich, json"):
         CliRunner().invoke(app, ["evaluate", "x", "--truth", "y", "--as", "xml"], catch_exceptions=False)
