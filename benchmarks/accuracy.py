@@ -74,7 +74,7 @@ def main() -> None:
     for name in asked.model or ["smear", "classical"]:
         model = wide_open(models.load(name))
         engine = engines.load(model, asked.engine, precision=asked.precision)
-        for title, samples in sets([d.sample for d in drawn], asked.fields):
+        for title, samples in sets([d.sample for d in drawn], asked.fields, record.data_folder()):
             for scale in ("labels", "estimated"):
                 rows.append(judge(model, engine, title, samples, scale))
                 if title == "drawn" and scale == "labels":
@@ -99,19 +99,23 @@ def thresholds(model: Model) -> tuple[float, ...]:
     return (0.0,) * len(CLASSES)
 
 
-def sets(drawn: list[Sample], most: int) -> Iterator[tuple[str, list[Sample]]]:
+def sets(drawn: list[Sample], most: int, data: Path | None) -> Iterator[tuple[str, list[Sample]]]:
     """Yield the sets of fields by title."""
     yield "drawn", drawn[: most or None]
-    data = record.data_folder()
     if data is None:
         return
     val, _ = read(DataSet(data / "txl", "yolo", "val"))
     for source in sorted({s.source for s in val}):
         yield f"txl-val-{source}", [s for s in val if s.source == source][: most or None]
     yield "txl-val", val[: most or None]
+    yield "cbc-unseen", cbc_unseen(data)[: most or None]
+
+
+def cbc_unseen(data: Path, splits: Sequence[str] = ("val", "train")) -> list[Sample]:
+    """Return the CBC fields that training never saw, with TXL's complete labels, sorted by name."""
     held = set(HELD_OUT.read_text().split())
-    train, _ = read(DataSet(data / "txl", "yolo", "train"))
-    yield "cbc-unseen", [s for s in (*val, *train) if s.name in held][: most or None]
+    fields = [s for split in splits for s in read(DataSet(data / "txl", "yolo", split))[0]]
+    return sorted((s for s in fields if s.name in held), key=lambda s: s.name)
 
 
 def draw(seed: int) -> Drawn:

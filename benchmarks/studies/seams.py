@@ -1,0 +1,112 @@
+"""Seams: a composite slide against its fields run alone; where fields do not touch, counts must agree."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbsbatch.datasets.compose import ComposeSpec, Composite, Source, compose_archive, load_source
+from pbsbatch.datasets.readers import DataSet
+from pbsbatch.evaluate.labels import labels_from_run
+from pbsbatch.results import open_run
+from pbsbatch.synth.write import write_field
+
+__all__ = ["seams"]
+
+SLOT_PX, DIAMETER = 288, 28.8
+"""Red cells of 28.8 px: 0.25 um per pixel. The largest field then takes about 190 px of its slot."""
+APART_PX = 24
+"""Fields nearer to each other are not counted: the network sees across."""
+
+
+class Alone:
+    """One piece of a composite on the same glass, with nothing else near."""
+
+    def __init__(self, scene: Composite, place: tuple[int, int, int, int]) -> None:
+        x, y, w, h = place
+        self.width, self.height, self.mpp = w + 2 * APART_PX, h + 2 * APART_PX, scene.mpp
+        self._pixels = np.empty((self.height, self.width, 3), np.uint8)
+        self._pixels[:] = scene.paper
+        self._pixels[APART_PX : APART_PX + h, APART_PX : APART_PX + w] = scene.render(x, y, w, h)
+
+    def render(self, x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:
+        """Return a region."""
+        return self._pixels[y : y + h, x : x + w]
+
+
+def seams(settings: Mapping[str, Any], data: Path, model: str) -> list[dict[str, Any]]:
+    """Count each field's cells on the slide and alone."""
+    source = load_source([DataSet(data / "txl", "yolo", "val")])
+    columns, rows = settings["columns"], settings["rows"]
+    spec = ComposeSpec(columns * SLOT_PX, rows * SLOT_PX, grid=(columns, rows), scales=(1.0,), diameter=DIAMETER)
+    scene = Composite(spec, source, 0)
+    places = _apart([part.place for part in scene.parts()])
+    with TemporaryDirectory() as folder:
+        slide = _run(Path(folder) / "whole", lambda out: _slide(spec, source, out), model)
+        fields = _run(Path(folder) / "alone", lambda out: _fields(scene, places, out), model)
+        kinds, centres = _found(slide)["composite_0000.tif"]
+        alone = {name: found[0] for name, found in _found(fields).items()}
+        names = _classes(slide)
+    whole, single = (np.zeros((len(places), len(names)), np.int64) for _ in range(2))
+    for n, (x, y, w, h) in enumerate(places):
+        here = (centres >= (x, y)).all(1) & (centres < (x + w, y + h)).all(1)
+        whole[n] = np.bincount(kinds[here], minlength=len(names))
+        single[n] = np.bincount(alone[f"field_{n:04d}.png"], minlength=len(names))
+    row: dict[str, Any] = {"model": model, "slide_px": f"{spec.width}x{spec.height}", "fields": len(places)}
+    for k, name in enumerate(names):
+        row |= {f"{name}_slide": int(whole[:, k].sum()), f"{name}_alone": int(single[:, k].sum())}
+    return [row | {
+        "difference_pct": round(100 * float(whole.sum() / max(1, single.sum()) - 1), 3),
+        "fields_that_differ": int((whole != single).any(1).sum()),
+        "largest_difference_of_a_field": int(np.abs(whole - single).max(initial=0)),
+    }]  # fmt: skip
+
+
+def _apart(places: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """Return the places that keep their distance from all others."""
+    box = np.array(places)
+    low, high = box[:, :2], box[:, :2] + box[:, 2:]
+    near = (low[:, None] < high[None] + APART_PX).all(2) & (low[None] < high[:, None] + APART_PX).all(2)
+    np.fill_diagonal(near, False)
+    return [place for place, touched in zip(places, near.any(1).tolist(), strict=True) if not touched]
+
+
+def _slide(spec: ComposeSpec, source: Source, out: Path) -> None:
+    compose_archive(spec, source, out, images=1, file_format="tiff", workers=2)
+
+
+def _fields(scene: Composite, places: list[tuple[int, int, int, int]], out: Path) -> None:
+    out.mkdir(parents=True)
+    for n, place in enumerate(places):
+        write_field(Alone(scene, place), out / f"field_{n:04d}.png")
+
+
+def _run(folder: Path, write: Any, model: str) -> Path:
+    """Write slides and run the command line over them."""
+    write(folder / "slides")
+    command = [sys.executable, "-m", "pbsbatch", "run", "--input", str(folder / "slides"), "--output"]
+    done = subprocess.run(
+        [*command, str(folder / "out"), "--model", model, "--quiet", "--no-differential"], check=False
+    )
+    if done.returncode:
+        with (folder / "out" / "failures.csv").open(encoding="utf-8", newline="") as handle:
+            raise SystemExit(f"the run ended with {done.returncode}: {next(csv.DictReader(handle), None)}")
+    return folder / "out"
+
+
+def _classes(out: Path) -> tuple[str, ...]:
+    return labels_from_run(open_run(out)).classes
+
+
+def _found(out: Path) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Return the classes and centres of each slide's cells."""
+    images = labels_from_run(open_run(out)).images
+    return {Path(i.name).name: (i.classes, (i.boxes[:, :2] + i.boxes[:, 2:]) / 2) for i in images}
