@@ -4,6 +4,7 @@ STAMP := $(VENV)/.core
 STAMP_TEST := $(VENV)/.test
 STAMP_TRAIN := $(VENV)/.train
 INPUT ?=
+TESTERS ?= 2
 DATA ?= ../shared/data
 OUTPUT ?= models-run
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -57,7 +58,7 @@ smoke-wheel: $(STAMP_TEST)
 	VENV=$(VENV) bash .ci/smoke-wheel
 
 test: lint smoke-wheel
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder  # in files' order: the longest is first
 	NUMBA_DISABLE_JIT=1 $(VENV)/bin/python -m pytest tests/kernels  # the same loops as plain Python, which checks bounds
 
 clean:

@@ -27,7 +27,7 @@ from pbsbatch.models.base import Raw
 from pbsbatch.models.folder import INT8, ONNX, Folder
 from pbsbatch.models.foreign import ForeignFolder
 
-__all__ = ["PRECISIONS", "OpenVINOEngine", "best_precision", "precisions_here"]
+__all__ = ["PRECISIONS", "OpenVINOEngine", "best_precision", "precisions_here", "the_core"]
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What to compute in, by our name: an int8 file says itself which layers are int8, the rest of it is float."""
@@ -49,7 +49,7 @@ def best_precision(folder: Folder) -> str:
 
 
 @cache
-def _core() -> ov.Core:
+def the_core() -> ov.Core:
     """Return the one core of this process, its CPU plugin loaded: it is never let go of, see `in_own_thread`."""
 
     def loaded() -> ov.Core:
@@ -95,7 +95,7 @@ class OpenVINOEngine:
         self._file = INT8 if self.precision == "int8" else ONNX
         self.notes: list[str] = []
         self._folder = folder
-        self._core = _core()
+        self._core = the_core()
         self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
         self._lock = Lock()
         self._model: ov.Model | None = self._read()

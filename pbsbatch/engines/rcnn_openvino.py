@@ -9,7 +9,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from pbsbatch.engines.base import own_threads
-from pbsbatch.engines.openvino import PRECISIONS, OpenVINOEngine
+from pbsbatch.engines.openvino import PRECISIONS, OpenVINOEngine, the_core
 from pbsbatch.engines.rcnn import First, chosen, in_parts
 from pbsbatch.errors import EngineError, ModelError, one_line
 from pbsbatch.models.folder import BOX_ONNX, MASK_ONNX
@@ -99,7 +99,7 @@ class _Head:
     def __init__(
         self, folder: RcnnFolder, file: str, outputs: tuple[str, ...], rows: int, precision: str, threads: int
     ) -> None:
-        core, hint = ov.Core(), PRECISIONS[precision]
+        core, hint = the_core(), PRECISIONS[precision]
         settings = {
             "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads,
             "ENABLE_CPU_PINNING": False,

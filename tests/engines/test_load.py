@@ -82,7 +82,7 @@ def test_a_precision_that_cannot_be_had_is_an_error(folder: ModelFolder, monkeyp
 def test_a_runtime_that_changes_the_precision_is_caught(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     class Disobedient:
         def compile_model(self, model, device, settings):  # type: ignore[no-untyped-def]
-            return openvino.ov.Core().compile_model(model, device, {**settings, "INFERENCE_PRECISION_HINT": "f16"})
+            return openvino.the_core().compile_model(model, device, {**settings, "INFERENCE_PRECISION_HINT": "f16"})
 
     engine = OpenVINOEngine(folder, "fp32", threads=1)
     monkeypatch.setattr(engine, "_core", Disobedient())

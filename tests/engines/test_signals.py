@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,11 @@ def test_a_signal_after_a_network_was_let_go_of_is_taken(folder: ModelFolder, fi
         check=False,
     )
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["taken"]), done.stderr
+
+
+def test_there_is_one_core_for_all() -> None:
+    root = Path(__file__).parents[2]
+    files = [path for part in ("pbsbatch", "tests", "benchmarks") for path in (root / part).rglob("*.py")]
+    assert len(files) > 300
+    makers = [path.name for path in files if "ov.Core" + "(" in path.read_text(encoding="utf-8")]
+    assert makers == ["openvino.py"]
