@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.train.test_outlines import iou
+from tests.datasets.test_outlines import iou
 
 from pbsbatch.datasets.outlines import fill
 from pbsbatch.datasets.readers import DataSet, read
