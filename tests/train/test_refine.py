@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.datasets.test_outlines import iou
 
 from pbsbatch.datasets.outlines import fill
 from pbsbatch.datasets.readers import DataSet, read
@@ -14,6 +13,7 @@ from pbsbatch.train.expect import expected_outlines, free_reach, whole_boxes
 from pbsbatch.train.refine import refined, refined_outlines
 from pbsbatch.train.synthetic import synthetic_sample
 from tests.data import data
+from tests.datasets.test_outlines import iou
 
 LEAST = {RED: 0.93, WHITE: 0.90, PLATELET: 0.85}
 
