@@ -142,6 +142,7 @@ def connect(config: Config, setup: Setup) -> Iterator[Cluster]:
 class _Client(Client):
     """A client that is closed by whoever opened it, and not by the garbage collector: one that could not connect, or
     lost its scheduler, may be collected while this thread holds the very lock of Dask's that closing waits for.
+    Nor is it the default of this process: what a notebook computes with Dask beside a run is its own affair.
     """
 
     def __del__(self) -> None:
@@ -159,12 +160,14 @@ def _own(config: Config, stack: contextlib.ExitStack) -> Any:
         dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
         local_directory=folder,
     )  # fmt: skip
-    return stack.enter_context(_Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
+    client = _Client(stack.enter_context(cluster), set_as_default=False)  # type: ignore[no-untyped-call]
+    return stack.enter_context(client)
 
 
 def _foreign(address: str, stack: contextlib.ExitStack) -> Any:
     try:
-        client = stack.enter_context(_Client(address, timeout="15s"))  # type: ignore[no-untyped-call]
+        client = _Client(address, timeout="15s", set_as_default=False)  # type: ignore[no-untyped-call]
+        stack.enter_context(client)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"no Dask scheduler answers at {address} ({error})",

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import pytest
 
 from pbsbatch import store
@@ -151,6 +152,14 @@ def test_a_scheduler_that_is_not_there_is_named(archive: Path, tmp_path: Path) -
     config = Config(inputs=(archive,), output=tmp_path / "out", scheduler="not-an-address")
     with pytest.raises(UsageError, match="not-an-address"):
         execute(config, lambda _: None, loaders=LOADERS)
+    assert dask.config.get("scheduler", None) is None  # what the caller computes with Dask does not go to a dead client
+
+
+def test_a_run_is_not_what_the_callers_own_dask_computes_on(archive: Path, tmp_path: Path) -> None:
+    seen: set[object] = set()
+    config = Config(inputs=(archive,), output=tmp_path / "out", workers=1)
+    execute(config, lambda _: seen.add(dask.base.get_scheduler()), loaders=LOADERS)
+    assert seen == {None}
 
 
 def slide_with_many_strips(tmp_path: Path) -> tuple[Path, Path]:
