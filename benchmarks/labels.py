@@ -29,7 +29,7 @@ from pbsbatch import ngff
 from pbsbatch.store.render import write_labels
 from pbsbatch.store.settle import settle_seams
 from pbsbatch.store.tables import write_cells
-from pbsbatch_kernels import labels, polygons, regionprops, rle
+from pbsbatch_kernels import labels, masks, polygons, regionprops, rle
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 IN_MEMORY = 100_000  # cells whose slide a peer holds at once: 0.6 GB of labels
@@ -88,7 +88,7 @@ def paint(field: Field) -> Iterator[Row]:
     if len(field) > IN_MEMORY:
         return
     cells, ids = field.cells, np.arange(1, len(field) + 1, dtype=np.int32)
-    order = labels.priority(cells.scores, ids)
+    order = labels.priority(masks.areas(cells.bits, cells.offsets, cells.windows), cells.scores, ids)
     painter = labels.Painter(ids[order], cells.windows[order], cells.offsets[:-1][order], cells.bits)
     mine, theirs = (np.ones((field.side, field.side), np.int32) for _ in range(2))  # ones: zeros would not be there yet
     mine.fill(0)
@@ -123,7 +123,8 @@ def render(field: Field) -> Iterator[Row]:
             drawn = timed(lambda n=threads: write_labels(root / f"l{next(tries)}", header, strips, ids, n), 3)
             yield drawn.row("render", field, OURS, threads=threads)
         if len(field) <= IN_MEMORY:
-            order, levels = np.argsort(field.cells.scores, kind="stable"), ngff.levels_for(field.side, field.side)
+            areas = masks.areas(field.cells.bits, field.cells.offsets, field.cells.windows)
+            order, levels = np.argsort(-areas, kind="stable"), ngff.levels_for(field.side, field.side)
             store = timed(lambda: peers.numpy_store(field, order, root / f"p{next(tries)}", levels), 3)
             yield store.row("render", field, f"{named('numpy')} loop, {named('zarr')}", threads="zarr's own")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,9 +12,13 @@ from pbsbatch_kernels.jit import kernel
 __all__ = ["Painter", "priority"]
 
 
-def priority(scores: NDArray[np.float32], ids: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the order to paint in, last wins. Law: a pixel goes to the higher score, then to the lower id."""
-    return np.lexsort((-ids.astype(np.int64), scores)).astype(np.int64)
+def priority(areas: NDArray[np.integer[Any]], scores: NDArray[np.float32], ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the order to paint in, last wins.
+
+    Law: a pixel goes to the smaller cell, then to the higher score, then to the lower id. So no cell is hidden by one
+    other, unless they are the same pixels.
+    """
+    return np.lexsort((-ids.astype(np.int64), scores, -areas.astype(np.int64))).astype(np.int64)
 
 
 class Painter:

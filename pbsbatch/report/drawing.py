@@ -140,7 +140,8 @@ def _outline(picture: Image, store: StoredSlide, region: Box, cells: Sequence[Ma
     points, starts = trace(bits, offsets, windows)
     kinds = {cell["id"]: cell["class"] for cell in cells}
     thick = 1 if max(region.w, region.h) <= SIDE_PX else 2
-    for number in ids.tolist():
+    areas = windows[:, 2].astype(np.int64) * windows[:, 3]
+    for number in ids[np.argsort(-areas[ids - first], kind="stable")].tolist():  # small ones over large ones
         i = number - first
         ring = np.round(points[starts[i] : starts[i + 1]]).astype(np.int32)
         kind = kinds[number] if number in kinds else int(store.rows(number - 1, number)["class"][0])

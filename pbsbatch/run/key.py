@@ -18,7 +18,7 @@ from pbsbatch.slides.files import slide_files
 
 __all__ = ["RESULTS_VERSION", "content_digest", "key_facts", "resume_key", "what_changed"]
 
-RESULTS_VERSION = 5
+RESULTS_VERSION = 6
 """Raised when the code changes what it finds; committed results of an older version are redone."""
 WORDS = {
     "content": "the slide changed", "mpp": "its scale changed", "mpp_source": "its scale changed",

@@ -124,6 +124,7 @@ class _Part:
     rows: NDArray[np.int64]
     windows: NDArray[np.int32]
     scores: NDArray[np.float32]
+    areas: NDArray[np.int32]
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
 
@@ -149,7 +150,8 @@ def _regions(header: StoreHeader, strips: Sequence[Strip], ids: Sequence[NDArray
 def _load(strip: Strip, ids: NDArray[np.int32], y: int) -> _Part:
     windows = strip.column("windows")
     rows = np.flatnonzero((ids > 0) & (windows[:, 1] < y + _REGION) & (windows[:, 1] + windows[:, 3] > y))
-    return _Part(strip, rows, windows[rows], strip.column("scores")[rows], ids[rows], strip.column("offsets"))
+    scores, areas = (strip.column(name)[rows] for name in ("scores", "areas"))
+    return _Part(strip, rows, windows[rows], scores, areas, ids[rows], strip.column("offsets"))
 
 
 class _Painter:
@@ -189,7 +191,8 @@ def _chunk_painter(box: Box, parts: Sequence[_Part]) -> Callable[[int, int], Chu
     bits = np.concatenate([b for b, _ in read])
     starts = np.concatenate([at + shift for (_, at), shift in zip(read, shifts, strict=False)])
     ids = np.concatenate([p.ids[rows] for p, rows in chosen])
-    order = labels.priority(np.concatenate([p.scores[rows] for p, rows in chosen]), ids)
+    areas = np.concatenate([p.areas[rows] for p, rows in chosen])
+    order = labels.priority(areas, np.concatenate([p.scores[rows] for p, rows in chosen]), ids)
     windows = np.concatenate([p.windows[rows] for p, rows in chosen])[order]
     painter = labels.Painter(ids[order], windows, starts[order], bits)
     chunk = np.zeros((CHUNK, CHUNK), np.int32)

@@ -124,9 +124,10 @@ def _strip(
 
 
 def truth_labels(truth: Detections, width: int, height: int) -> NDArray[np.int32]:
-    """Paint cells, numbered 1..N in their order, pixel by pixel: the higher score wins, then the lower id."""
+    """Paint cells, numbered 1..N in their order, pixel by pixel: the smaller wins, the higher score, the lower id."""
     out = np.zeros((height, width), np.int32)
-    for i in sorted(range(len(truth)), key=lambda i: (truth.scores[i], -i)):
+    areas = [int(truth.mask(i).sum()) for i in range(len(truth))]
+    for i in sorted(range(len(truth)), key=lambda i: (-areas[i], truth.scores[i], -i)):
         x, y = int(truth.windows[i, 0]), int(truth.windows[i, 1])
         ys, xs = np.nonzero(truth.mask(i))
         ys, xs = ys + y, xs + x
@@ -315,14 +316,15 @@ class StoreTests:
         assert store.finished == {0, 1}
         assert store.commit(preview_of(smear.header)).cells == len(smear.truth)
 
-    def test_ties_go_to_the_score_then_to_the_lower_id(self, tmp_path: Path) -> None:
+    def test_a_pixel_goes_to_the_smaller_cell_then_to_the_score_then_to_the_lower_id(self, tmp_path: Path) -> None:
         header = StoreHeader("ties", 40, 10, None, ("cell",), 1, 3.0)
         boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10], [12, 1, 20, 9]], np.float32)
         cells = cells_of(boxes, np.array([0.5, 0.9, 0.9, 0.2], np.float32))
         store = self.begin(tmp_path, header, KEY)
         store.append(0, cells, TileRows.empty())
-        row = labels_of(store.commit(preview_of(header)).path)[5]
-        np.testing.assert_array_equal(row, [1] * 5 + [2] * 10 + [3] * 5 + [0] * 20)
+        rows = labels_of(store.commit(preview_of(header)).path)
+        np.testing.assert_array_equal(rows[0], [1] * 5 + [2] * 10 + [3] * 5 + [0] * 20)
+        np.testing.assert_array_equal(rows[5], [1] * 5 + [2] * 7 + [4] * 8 + [0] * 20)
 
     @pytest.mark.parametrize("strips", [0, 1, 3])
     def test_a_slide_without_cells(self, tmp_path: Path, strips: int) -> None:

@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pyarrow import parquet
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -21,21 +20,11 @@ from pbsbatch.export import FORMATS, cells, export
 from pbsbatch.results import Run
 from pbsbatch.testing.oracle import CLASSES, cell_class
 from tests.export.conftest import NAMES, Truth
+from tests.outlines import filled, largest_piece
 
 
 def ids_of(labels) -> list[int]:  # type: ignore[no-untyped-def]
     return [int(v) for v in np.unique(labels) if v]
-
-
-def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return what an outline is traced around: the largest piece whose pixels share sides."""
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    return (pieces == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
-
-
-def filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.zeros(mask.shape, np.uint8), contours, -1, 1, -1)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own

@@ -40,7 +40,7 @@ def test_a_picture_painted_in_pieces_is_the_picture_painted_at_once(seed: int, s
     bits, offsets = masks.pack([rng.random((h, w)) < 0.7 for w, h in sizes])
     windows = np.concatenate([rng.integers(-10, 40, (12, 2)), sizes], axis=1).astype(np.int32)
     ids, scores = rng.permutation(12).astype(np.int32) + 1, rng.integers(0, 4, 12).astype(np.float32)
-    order = labels.priority(scores, ids)
+    order = labels.priority(masks.areas(bits, offsets, windows), scores, ids)
     painter = labels.Painter(ids[order], windows[order], offsets[:-1][order], bits)
     whole, pieces = np.zeros((40, 40), np.int32), np.zeros((40, 40), np.int32)
     painter.paint(whole, 0, 0)
@@ -52,9 +52,27 @@ def test_a_picture_painted_in_pieces_is_the_picture_painted_at_once(seed: int, s
     np.testing.assert_array_equal(pieces, whole)
 
 
-def test_priority_is_the_higher_score_then_the_lower_id() -> None:
-    scores, ids = np.array([0.5, 0.9, 0.9, 0.1], np.float32), np.array([1, 2, 3, 4], np.int32)
-    assert ids[labels.priority(scores, ids)].tolist() == [4, 1, 3, 2]  # the last wins
+def test_priority_is_the_smaller_cell_then_the_higher_score_then_the_lower_id() -> None:
+    scores, ids = np.array([0.5, 0.9, 0.9, 0.1, 1.0], np.float32), np.array([1, 2, 3, 4, 5], np.int32)
+    areas = np.array([7, 7, 7, 3, 40])
+    assert ids[labels.priority(areas, scores, ids)].tolist() == [5, 1, 3, 2, 4]  # the last wins
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_cell_is_hidden_by_one_other(seed: int) -> None:
+    """Of two cells each keeps a pixel, whatever their scores; of two with the same pixels one is there."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 9, (2, 2))
+    bits, offsets = masks.pack([rng.random((h, w)) < 0.8 for w, h in sizes])
+    windows = np.concatenate([rng.integers(0, 4, (2, 2)), sizes], axis=1).astype(np.int32)
+    areas, ids = masks.areas(bits, offsets, windows), np.array([1, 2], np.int32)
+    order = labels.priority(areas, rng.random(2).astype(np.float32), ids)
+    out, alone = np.zeros((16, 16), np.int32), np.zeros((2, 16, 16), np.int32)
+    labels.Painter(ids[order], windows[order], offsets[:-1][order], bits).paint(out, 0, 0)
+    for i in range(2):
+        labels.Painter(ids[i : i + 1], windows[i : i + 1], offsets[i : i + 1], bits).paint(alone[i], 0, 0)
+    same = np.array_equal(alone[0] > 0, alone[1] > 0)
+    assert same or all((out == i + 1).any() for i in range(2) if areas[i])
 
 
 def test_bad_arrays_are_refused() -> None:
