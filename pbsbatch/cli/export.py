@@ -20,9 +20,12 @@ def export(
     kind: Annotated[
         list[str] | None, typer.Option("--class", help="crops: of which classes; repeat for several. \\[default: WBC]")
     ] = None,
+    as_run: Annotated[
+        bool, typer.Option("--as-run", help="Cells as the run found them, without what people corrected since.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what stands at --output.")] = False,
 ) -> None:
-    """Write the cells of a run for other programs.
+    """Write the cells of a run for other programs, as people corrected them (`pbsbatch data import-labels`).
 
     coco      a COCO data set: boxes, scores, polygons
 
@@ -58,11 +61,13 @@ def export(
     with Progress(console=show, transient=True, disable=not show.is_terminal) as progress:
         task = progress.add_task("exporting", total=None if file_format == "crops" else total)
         done = write(
-            run, file_format, output, slides=slides, force=force, classes=tuple(kind or ("WBC",)),
+            run, file_format, output, slides=slides, force=force, as_run=as_run, classes=tuple(kind or ("WBC",)),
             tick=lambda cells: progress.advance(task, cells),
         )  # fmt: skip
     if not run.finished:
         show.print("[yellow]note:[/] this run has not finished: only its finished slides are here")
     show.print(f"{some(done.cells, 'cell')} of {some(done.slides, 'slide')}: {escape(str(done.path))}", soft_wrap=True)
+    if done.corrected:
+        show.print(f"{some(done.corrected, 'cell')} as corrected by hand; --as-run gives them as they were found")
     if done.covered:
         show.print(f"[yellow]note:[/] {some(done.covered, 'cell')} lie wholly under others: their box is their outline")

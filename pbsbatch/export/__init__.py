@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pbsbatch.disk import output_errors, remove_tree, unique
@@ -39,14 +39,18 @@ class Exported:
     slides: int
     cells: int
     covered: int  # cells that others cover whole: their box stands for their outline
+    corrected: int  # cells of these slides that are as people said, those taken away too
 
 
 def export(
     run: Run, file_format: str, output: Path, *, slides: Sequence[RunSlide] | None = None, force: bool = False,
-    classes: Sequence[str] = ("WBC",), tick: Callable[[int], None] = lambda cells: None,
+    as_run: bool = False, classes: Sequence[str] = ("WBC",), tick: Callable[[int], None] = lambda cells: None,
 ) -> Exported:  # fmt: skip
-    """Write the cells of a run's slides. Law: `output` is there whole or as it was; what stands there needs `force`."""
-    chosen = tuple(run if slides is None else slides)
+    """Write the cells of a run's slides as people corrected them, or `as_run`: as they were found.
+
+    Law: `output` is there whole or as it was; what stands there needs `force`.
+    """
+    chosen = tuple(replace(s, ledger=None) if as_run else s for s in (run if slides is None else slides))
     if file_format not in FORMATS:
         raise UsageError(f"there is no format {file_format!r}", cure=f"Formats: {', '.join(FORMATS)}")
     if not chosen:
@@ -65,7 +69,8 @@ def export(
             remove_tree(work)
         else:
             work.unlink(missing_ok=True)
-    return Exported(output, len(chosen), counter.cells, counter.covered)
+    corrected = sum(len({one.cell for one in slide.corrections}) for slide in chosen)
+    return Exported(output, len(chosen), counter.cells, counter.covered, corrected)
 
 
 def _write(

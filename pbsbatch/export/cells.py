@@ -7,7 +7,7 @@ whole has the rectangle of its box, and says so. Memory is bounded by the window
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,7 @@ from pbsbatch.store import StoredSlide
 from pbsbatch_kernels.masks import cut
 from pbsbatch_kernels.polygons import trace
 
-__all__ = ["Cells", "stream"]
+__all__ = ["Cells", "joined", "stream"]
 
 ROWS = 1 << 16
 """Rows of the table that are read at a time: one chunk of it."""
@@ -34,14 +34,14 @@ class Cells:
     """Some cells in the order of their ids."""
 
     columns: Mapping[str, NDArray[Any]]
-    points: NDArray[np.float32]  # (V, 2) x, y of all outlines, clockwise, the first not repeated
+    points: NDArray[np.floating[Any]]  # (V, 2) x, y of all outlines, clockwise, the first not repeated
     starts: NDArray[np.int64]  # (N + 1,) where each outline begins
     covered: NDArray[np.bool_]  # (N,) no pixel of it shows: the outline is its box
 
     def __len__(self) -> int:
         return len(self.covered)
 
-    def outline(self, i: int) -> NDArray[np.float32]:
+    def outline(self, i: int) -> NDArray[np.floating[Any]]:
         """Return the outline (V, 2) of one cell."""
         return self.points[self.starts[i] : self.starts[i + 1]]
 
@@ -56,6 +56,15 @@ def stream(slide: StoredSlide) -> Iterator[Cells]:
             yield _outlined(slide, {name: values[start:end] for name, values in columns.items()})
 
 
+def joined(
+    columns: Mapping[str, NDArray[Any]], outlines: Sequence[NDArray[np.floating[Any]]], covered: NDArray[np.bool_]
+) -> Cells:
+    """Return cells with these outlines, one for each row."""
+    starts = np.concatenate([[0], np.cumsum([len(one) for one in outlines])]).astype(np.int64)
+    points = np.concatenate(outlines) if outlines else np.zeros((0, 2), np.float32)
+    return Cells(columns, points, starts, covered)
+
+
 def _outlined(slide: StoredSlide, columns: Mapping[str, NDArray[Any]]) -> Cells:
     """Trace the outlines of one band, window by window, and put them back into the order of ids."""
     outlines: dict[int, NDArray[np.float32]] = {}
@@ -64,9 +73,7 @@ def _outlined(slide: StoredSlide, columns: Mapping[str, NDArray[Any]]) -> Cells:
         rows = np.flatnonzero(window == w)
         outlines |= dict(zip(rows.tolist(), _traced(slide, columns, rows), strict=True))
     covered = np.array([len(outlines[i]) == 0 for i in range(len(window))], np.bool_)
-    pieces = [_box(columns, i) if covered[i] else outlines[i] for i in range(len(window))]
-    starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
-    return Cells(columns, np.concatenate(pieces), starts, covered)
+    return joined(columns, [_box(columns, i) if covered[i] else outlines[i] for i in range(len(window))], covered)
 
 
 def _traced(

@@ -1,10 +1,12 @@
 """Cells as pictures in folders of their class or type: what a classifier learns from, and what a person looks through.
 
-Law: a crop is square, the cell's box in its middle, at level 0; beyond the slide it is white.
+Laws. A crop is square, the cell's box in its middle, at level 0; beyond the slide it is white. Names of folders are
+plain: what models and people call a cell leads nowhere else.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.errors import UsageError
-from pbsbatch.export.cells import ROWS
+from pbsbatch.export.present import Present
 from pbsbatch.results import Run, RunSlide, originals
 from pbsbatch.slides import open_slide
 from pbsbatch.slides.base import Slide
@@ -36,17 +38,16 @@ def write_crops(
 
 
 def _of_slide(slide: RunSlide, path: Path, folder: Path, classes: Sequence[str], tick: Callable[[int], None]) -> int:
-    store, written = slide.store, 0
-    wanted = [i for i, name in enumerate(store.classes) if name in classes]
+    present, written = Present(slide), 0
+    wanted = [i for i, name in enumerate(present.classes) if name in classes]
     opened = open_slide(path, id=slide.id, mpp=None)
     try:
-        for first in range(0, store.info.cells, ROWS):
-            rows = store.rows(first, min(first + ROWS, store.info.cells))
+        for rows in present.tables():
             for i in np.flatnonzero(np.isin(rows["class"], wanted)).tolist():
                 sort = int(rows["type"][i])
-                name = store.types[sort] if sort < len(store.types) else store.classes[int(rows["class"][i])]
+                name = present.types[sort] if sort < len(present.types) else present.classes[int(rows["class"][i])]
                 box = [float(rows[side][i]) for side in ("x0", "y0", "x1", "y1")]
-                target = folder / name / f"{slide.id}-{int(rows['id'][i])}.png"
+                target = folder / _plain(name) / f"{slide.id}-{int(rows['id'][i])}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _, file = cv2.imencode(".png", _crop(opened, box)[..., ::-1])
                 target.write_bytes(file.tobytes())
@@ -55,6 +56,11 @@ def _of_slide(slide: RunSlide, path: Path, folder: Path, classes: Sequence[str],
     finally:
         opened.close()
     return written
+
+
+def _plain(name: str) -> str:
+    """Return what the folder of a class or type is called."""
+    return re.sub(r"[^\w.+ -]+", "_", name).strip(". ")[:100] or "_"
 
 
 def _crop(slide: Slide, box: Sequence[float]) -> NDArray[np.uint8]:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.errors import one_line
-from pbsbatch.export.text import Counter, classes_of, each
-from pbsbatch.ledger import Label, Now, as_they_are_now
+from pbsbatch.export.present import Present, classes_of, types_of
+from pbsbatch.export.text import Counter, each
+from pbsbatch.ledger import Label
 from pbsbatch.results import RunSlide
 
 __all__ = ["ATTRIBUTES", "NO_TYPE", "Mark", "cvat", "digest_of", "points_text"]
@@ -65,21 +66,21 @@ def cvat(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
     """Yield the file: meta, then a polygon for each cell of each image."""
     yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>'
     yield f"<name>pbsbatch</name><size>{len(slides)}</size><mode>annotation</mode>"
-    yield f"<labels>{_labels(slides)}</labels></task></meta>\n"
-    for number, slide in enumerate(slides):
+    present = [Present(slide) for slide in slides]
+    yield f"<labels>{_labels(present)}</labels></task></meta>\n"
+    for number, cells in enumerate(present):
+        slide = cells.slide
         about = slide.store.attributes["store"]
         yield f'<image id="{number}" name="{escape(one_line(slide.name))}" '
         yield f'width="{about["width_px"]}" height="{about["height_px"]}">\n'
-        yield from _polygons(slide, counter)
+        yield from _polygons(cells, counter)
         yield "</image>\n"
     yield "</annotations>\n"
 
 
-def _labels(slides: Sequence[RunSlide]) -> str:
+def _labels(slides: Sequence[Present]) -> str:
     """Return the labels with their attributes, those that people gave too."""
-    said = [one.new for slide in slides for one in slide.corrections if one.new is not None]
-    names = dict.fromkeys([*classes_of(slides), *(label.name for label in said)])
-    types = sorted({*(t for s in slides for t in s.store.types), *(label.type for label in said if label.type)})
+    names, types = classes_of(slides), sorted(types_of(slides))
     kinds = {"type": ("select", (NO_TYPE, *types))}
     attributes = "".join(
         f"<attribute><name>{name}</name><mutable>False</mutable><input_type>{kind}</input_type>"
@@ -91,20 +92,15 @@ def _labels(slides: Sequence[RunSlide]) -> str:
     return "".join(f"<label><name>{escape(n)}</name><attributes>{attributes}</attributes></label>" for n in names)
 
 
-def _polygons(slide: RunSlide, counter: Counter) -> Iterator[str]:
-    now, entries = as_they_are_now(slide.corrections), len(slide.corrections)
+def _polygons(slide: Present, counter: Counter) -> Iterator[str]:
+    entries = len(slide.slide.corrections)
     for cell in each(slide, counter):
-        what = now.pop(cell.id, Now(Label(cell.name, cell.type), None, 0))
-        points = cell.points if what.outline is None else np.array(what.outline)
-        if what.label is not None:
-            yield _polygon(cell.id, what.label, points, f"{cell.score:g}", entries, covered=cell.covered)
-    for number, what in sorted(now.items()):  # added by people
-        if what.label is not None and what.outline is not None:
-            yield _polygon(number, what.label, np.array(what.outline), "", entries)
+        label = Label(cell.name, cell.type)
+        yield _polygon(cell.id, label, cell.points, f"{cell.score:g}", entries, covered=cell.covered)
 
 
 def _polygon(
-    number: int, label: Label, points: NDArray[np.floating[Any]], score: str, entries: int, *, covered: bool = False
+    number: int, label: Label, points: NDArray[np.floating[Any]], score: str, entries: int, *, covered: bool
 ) -> str:
     said = {
         "cell": str(number), "score": score, "type": label.type or NO_TYPE,

@@ -1,7 +1,8 @@
 """Cells for the scverse: an AnnData file of the table, or a SpatialData store with the label images beside it.
 
 Laws. A row is a cell; what was not measured is not a number, and so is all in um where the scale was not told. Both
-packages hold the table whole: some 200 bytes a cell. Label images are copied a piece at a time.
+packages hold the table whole: some 200 bytes a cell. Label images are copied a piece at a time, and stay as the run
+found them: a cell that people added has a row and no pixels.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import numpy as np
 
 from pbsbatch import __version__
 from pbsbatch.errors import UsageError
-from pbsbatch.export.cells import ROWS
-from pbsbatch.export.text import classes_of
+from pbsbatch.export.present import KINDS, Present, classes_of, types_of
 from pbsbatch.results import RunSlide
 
 if TYPE_CHECKING:
@@ -59,23 +59,21 @@ def table_of(slides: Sequence[RunSlide], tick: Callable[[int], None] = lambda ce
         from anndata import AnnData
     except ImportError as error:
         raise UsageError("this format needs anndata", cure="Run: pip install anndata") from error
-    counts = [slide.store.info.cells for slide in slides]
-    total, classes = sum(counts), classes_of(slides)
-    types = list(dict.fromkeys(name for slide in slides for name in slide.store.types))
+    present = [Present(slide) for slide in slides]
+    counts = [len(cells) for cells in present]
+    total, classes, types = sum(counts), classes_of(present), types_of(present)
+    done = np.zeros(total, np.int8)
     measures, centres = np.full((total, len(MEASURES)), np.nan, np.float32), np.zeros((total, 2), np.float32)
     numbers, kinds, sorts = np.zeros(total, np.int32), np.zeros(total, np.int16), np.full(total, -1, np.int16)
     at = 0
-    for slide in slides:
-        store = slide.store
-        to_class = np.array([classes.index(name) for name in store.classes], np.int16)
-        to_type = np.array([*(types.index(name) for name in store.types), -1], np.int16)
-        for first in range(0, store.info.cells, ROWS):
-            rows = store.rows(first, min(first + ROWS, store.info.cells))
+    for cells in present:
+        to_class = np.array([classes.index(name) for name in cells.classes], np.int16)
+        to_type = np.array([*(types.index(name) for name in cells.types), -1], np.int16)
+        for rows in cells.tables():
             here = slice(at, at + len(rows["id"]))
-            typed = rows["type"] < len(store.types)
-            numbers[here], kinds[here] = rows["id"], to_class[rows["class"]]
-            sorts[here] = to_type[np.where(typed, rows["type"], len(store.types))]
-            measures[here] = _measures(rows, typed, slide.mpp)
+            numbers[here], kinds[here], done[here] = rows["id"], to_class[rows["class"]], rows["corrected"]
+            sorts[here] = to_type[rows["type"]]
+            measures[here] = _measures(rows, rows["type"] < len(cells.types), cells.slide.mpp)
             centres[here] = np.stack([(rows[a] + rows[b]) / 2 for a, b in (("x0", "x1"), ("y0", "y1"))], axis=1)
             at = here.stop
             tick(len(rows["id"]))
@@ -86,6 +84,7 @@ def table_of(slides: Sequence[RunSlide], tick: Callable[[int], None] = lambda ce
             "region": pd.Categorical.from_codes(which, [_region(slide) for slide in slides]),
             "cell": numbers, "class": pd.Categorical.from_codes(kinds, classes),
             "type": pd.Categorical.from_codes(sorts, types),
+            "corrected": pd.Categorical.from_codes(done - 1, KINDS[1:]),
         },
         index=[f"{slides[s].id}-{n}" for s, n in zip(which.tolist(), numbers.tolist(), strict=True)],
     )  # fmt: skip

@@ -10,33 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.errors import UsageError
-from pbsbatch.export.cells import ROWS
+from pbsbatch.export.present import KINDS, Present
 from pbsbatch.results import RunSlide
 
 __all__ = ["COLUMNS", "rows_of", "write_parquet"]
 
 COLUMNS = (
     "slide", "id", "class", "type", "type_score", "score", "x0", "y0", "x1", "y1", "area_px", "area_um2", "diameter_um",
+    "corrected",
 )  # fmt: skip
-"""Boxes in level-0 px; the diameter is that of a circle of the cell's area."""
+"""Boxes in level-0 px; the diameter is that of a circle of the cell's area; `corrected` says what people did to it."""
 
 
 def rows_of(slide: RunSlide, tick: Callable[[int], None] = lambda cells: None) -> Iterator[Mapping[str, Any]]:
     """Yield the columns of some rows at a time."""
-    store = slide.store
-    classes = np.array(store.classes, object)
-    types = np.array([*store.types, ""], object)
-    for first in range(0, store.info.cells, ROWS):
-        rows = store.rows(first, min(first + ROWS, store.info.cells))
+    present = Present(slide)
+    classes, kinds = np.array(present.classes, object), np.array(KINDS, object)
+    types = np.array([*present.types, ""], object)
+    for rows in present.tables():
         n = len(rows["id"])
-        typed = rows["type"] < len(store.types)
+        typed = rows["type"] < len(present.types)
         area = np.full(n, np.nan) if slide.mpp is None else rows["area_px"] * slide.mpp**2
         yield {
             "slide": [slide.name] * n, "id": rows["id"], "class": classes[rows["class"]],
-            "type": types[np.where(typed, rows["type"], len(store.types))],
+            "type": types[rows["type"]],
             "type_score": np.where(typed, _short(rows["type_score"], 4), np.nan), "score": _short(rows["score"], 4),
             **{name: _short(rows[name], 2) for name in ("x0", "y0", "x1", "y1")}, "area_px": rows["area_px"],
             "area_um2": area.round(3), "diameter_um": (2 * np.sqrt(area / np.pi)).round(3),
+            "corrected": kinds[rows["corrected"]],
         }  # fmt: skip
         tick(n)
 
@@ -49,7 +50,7 @@ def write_parquet(slides: Sequence[RunSlide], path: Path, tick: Callable[[int], 
     except ImportError as error:
         raise UsageError("Parquet needs pyarrow", cure="Run: pip install 'pbsbatch[report]'") from error
     text, number, whole = pa.dictionary(pa.int32(), pa.string()), pa.float64(), pa.int32()
-    kinds = {"slide": text, "class": text, "type": text, "id": whole, "area_px": whole}
+    kinds = {"slide": text, "class": text, "type": text, "corrected": text, "id": whole, "area_px": whole}
     schema = pa.schema([(name, kinds.get(name, number)) for name in COLUMNS])
     cells = 0
     with parquet.ParquetWriter(path, schema) as writer:

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.colours import OUTLINES
-from pbsbatch.export.cells import Cells, stream
+from pbsbatch.export.cells import Cells
+from pbsbatch.export.present import KINDS, Present, classes_of
 from pbsbatch.export.table import COLUMNS, rows_of
 from pbsbatch.results import RunSlide
 from pbsbatch.run.csv_text import safe_cell
 
-__all__ = ["Cell", "Counter", "classes_of", "coco", "csv_table", "each", "geojson", "outlines"]
+__all__ = ["Cell", "Counter", "coco", "csv_table", "each", "geojson", "outlines"]
 
 
 @dataclass(slots=True)
@@ -52,30 +53,32 @@ class Cell:
     score: float
     type_score: float
     area: int
-    points: NDArray[np.float32]
+    points: NDArray[np.floating[Any]]
     covered: bool
+    corrected: str  # what people did to it
 
 
-def each(slide: RunSlide, counter: Counter) -> Iterator[Cell]:
+def each(slide: Present, counter: Counter) -> Iterator[Cell]:
     """Yield the cells of a slide, and count them."""
-    classes, types = slide.store.classes, slide.store.types
-    for cells in stream(slide.store):
+    classes, types = slide.classes, (*slide.types, "")
+    for cells in slide.outlined():
         c = cells.columns
         corners = np.stack([c["x0"], c["y0"], c["x1"], c["y1"]], 1).astype(np.float64).round(2).tolist()
-        plain = zip(*(c[n].tolist() for n in ("id", "class", "type", "area_px")), strict=True)
+        plain = zip(*(c[n].tolist() for n in ("id", "class", "type", "area_px", "corrected")), strict=True)
         scores = np.stack([c["score"], c["type_score"]], 1).astype(np.float64).round(4).tolist()
-        for i, (number, kind, sort, area) in enumerate(plain):
+        for i, (number, kind, sort, area, done) in enumerate(plain):
             score, type_score = scores[i]
             yield Cell(
-                number, classes[kind], types[sort] if sort < len(types) else "", tuple(corners[i]), score, type_score,
-                area, cells.outline(i), bool(cells.covered[i]),
+                number, classes[kind], types[sort], tuple(corners[i]), score, type_score, area, cells.outline(i),
+                bool(cells.covered[i]), KINDS[done],
             )  # fmt: skip
         counter.add(cells)
 
 
 def coco(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
     """Yield a COCO data set: images, annotations with polygons, categories."""
-    classes = classes_of(slides)
+    present = [Present(slide) for slide in slides]
+    classes = classes_of(present)
     images = [
         {"id": n, "file_name": s.name, "width": s.store.attributes["store"]["width_px"],
          "height": s.store.attributes["store"]["height_px"]} for n, s in enumerate(slides, 1)
@@ -84,10 +87,11 @@ def coco(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
     yield f'{{"info": {{"description": "cells found by pbsbatch"}},\n"images": {json.dumps(images)},\n'
     yield f'"categories": {json.dumps(categories)},\n"annotations": ['
     number = 0
-    for image, slide in enumerate(slides, 1):
+    for image, slide in enumerate(present, 1):
         for cell in each(slide, counter):
             x0, y0, x1, y1 = cell.box
             extra = {"cell": cell.id} | ({"type": cell.type, "type_score": cell.type_score} if cell.type else {})
+            extra |= _by_hand(cell)
             number += 1
             yield ("\n" if number == 1 else ",\n") + json.dumps({
                 "id": number, "image_id": image, "category_id": 1 + classes.index(cell.name),
@@ -99,10 +103,9 @@ def coco(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
 
 def geojson(slide: RunSlide, counter: Counter) -> Iterator[str]:
     """Yield one slide's cells as QuPath opens them: detections with classification and measurements."""
-    classes = slide.store.classes
+    present, first = Present(slide), True
     yield '{"type": "FeatureCollection", "features": ['
-    first = True
-    for cell in each(slide, counter):
+    for cell in each(present, counter):
         ring = [*cell.points.tolist(), cell.points[0].tolist()]
         measured: dict[str, float] = {"score": cell.score, "area px": cell.area}
         if slide.mpp is not None:
@@ -114,7 +117,10 @@ def geojson(slide: RunSlide, counter: Counter) -> Iterator[str]:
             "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
             "properties": {
                 "objectType": "detection", "name": str(cell.id), "measurements": measured,
-                "classification": {"name": name, "color": OUTLINES[classes.index(cell.name) % len(OUTLINES)]},
+                "classification": {
+                    "name": name, "color": OUTLINES[present.classes.index(cell.name) % len(OUTLINES)],
+                },
+                **({"metadata": _by_hand(cell)} if cell.corrected else {}),
             },
         })  # fmt: skip
         first = False
@@ -129,15 +135,21 @@ def outlines(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
         head = json.dumps({"filename": slide.name, "height": about["height_px"], "width": about["width_px"]})
         yield ("\n" if number == 0 else ",\n") + f'"{number}": {head[:-1]}, "masks": ['
         first = True
-        for cell in each(slide, counter):
+        for cell in each(Present(slide), counter):
             x0, y0, x1, y1 = cell.box
             yield ("\n" if first else ",\n") + json.dumps({
                 "class_name": cell.name, "score": cell.score,
                 "bounding_box": {"x1": x0, "x2": x1, "y1": y0, "y2": y1}, "vertices": cell.points.tolist(),
+                **_by_hand(cell),
             })  # fmt: skip
             first = False
         yield "]}"
     yield "\n}}\n"
+
+
+def _by_hand(cell: Cell) -> dict[str, str]:
+    """Return what a format says more of a cell that people corrected."""
+    return {"corrected": cell.corrected} if cell.corrected else {}
 
 
 def csv_table(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
@@ -158,8 +170,3 @@ def _line(values: Sequence[Any]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow([safe_cell(v) if isinstance(v, str) else v for v in values])
     return out.getvalue()
-
-
-def classes_of(slides: Sequence[RunSlide]) -> list[str]:
-    """Return the names of all slides' classes, each once."""
-    return list(dict.fromkeys(name for s in slides for name in s.store.classes))
