@@ -10,6 +10,7 @@ import typer
 
 from pbsbatch.cli.compile import compile_model
 from pbsbatch.cli.options import AsJson
+from pbsbatch.errors import UsageError
 
 if TYPE_CHECKING:
     from pbsbatch.models.base import Model
@@ -52,13 +53,16 @@ def detector(
         str | None,
         typer.Option(
             "--format",
-            help="voc, yolo or coco: DATA is one data set with the splits train and val, instead of those in the "
-            "settings.",
+            help="voc, yolo, coco, cvat or labels: DATA is one data set with the splits train and val, instead of "
+            "those in the settings.",
         ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Start from a model's folder or weights.safetensors: fine-tune it on your own fields."),
+        typer.Option(
+            help="Start from a model's folder or weights.safetensors: fine-tune it on your own fields. With --arch: a "
+            "checkpoint, coco or imagenet."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -69,15 +73,34 @@ def detector(
         float | None, typer.Option(min=0.01, help="Train so long, instead of the settings' steps.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="Teach a two-stage detector of torchvision's instead: fasterrcnn-r50-fpn, fasterrcnn-r50-fpn-v2, "
+            "maskrcnn-r50-fpn-v2 or maskrcnn-r101-fpn."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Teach it as a study did, and take its thresholds: cbc-2023, cbc-2023-frozen, smear-2021."),
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="Of a two-stage detector: none, backbone, or heads-first with --config.")
+    ] = None,
 ) -> None:
     """Teach the detector and write it as a model folder.
 
-    Ctrl-C saves and stops; the same command with --resume goes on. Exit codes: 0 done; 2 wrong usage or data;
-    130 interrupted.
+    With --arch or --preset it is a two-stage detector, which starts from --weights coco or imagenet (torchvision's
+    files of those names, in DATA or torch's folder of checkpoints), from a file, or from nothing. Ctrl-C saves and
+    stops; the same command with --resume goes on. Exit codes: 0 done; 2 wrong usage or data; 130 interrupted.
     """
     from pbsbatch.cli.train import Wish, train_detector
 
     wish = Wish(data, output, config, data_format, weights, resume, device, threads, minutes, steps)
+    if arch or preset or freeze:
+        from pbsbatch.cli.train_rcnn import train_rcnn
+
+        raise typer.Exit(train_rcnn(wish, arch, preset, freeze))
     raise typer.Exit(train_detector(wish))
 
 
@@ -201,16 +224,46 @@ def check(model: NameOrFolder) -> None:
     print(f"{model}: a {what}, files are whole, runs on {engine.name} {engine.precision}")
 
 
-@app.command(epilog="Example: pbsbatch models export smear --output my-smear")
+@app.command(epilog="Example: pbsbatch models export my.pth --arch fasterrcnn-r50-fpn --settings my.toml -o my-model")
 def export(
-    model: NameOrFolder,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A shipped model, a model's folder, or a checkpoint of torchvision's."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write; it must not exist.")],
+    *,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a checkpoint: fasterrcnn-r50-fpn, fasterrcnn-r50-fpn-v2, maskrcnn-r50-fpn-v2 or maskrcnn-r101-fpn."
+        ),
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="Of a checkpoint: a TOML file with its classes, scale and anchors.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Of a checkpoint: thresholds as in cbc-2023, cbc-2023-frozen or smear-2021.")
+    ] = None,
 ) -> None:
-    """Write a model as a folder of your own: facts, ONNX in fp32 and int8, weights. Other runtimes read the ONNX."""
+    """Write a model as a folder of your own: facts, ONNX graphs, weights. Other runtimes read the ONNX.
+
+    A checkpoint (torch.save of weights alone, or safetensors) of torchvision's Faster or Mask R-CNN becomes a model of
+    `pbsbatch run`. Its settings name the classes in the network's order, and how large it saw cells:
+
+        classes = \\["RBC", "WBC", "Platelet"]
+        red_cell_px = 68
+    """
     from pbsbatch.models.load import export_folder
 
-    files = export_folder(model, output)
-    print(f"{output}: {', '.join(files)}")
+    if Path(model).is_file():
+        from pbsbatch.cli.checkpoint import export_checkpoint
+
+        export_checkpoint(Path(model), output, arch, settings, preset)
+    elif arch or settings or preset:
+        raise UsageError(f"{model} is no file: --arch, --settings and --preset are of a checkpoint")
+    else:
+        export_folder(model, output)
+    print(f"{output}: {', '.join(sorted(file.name for file in output.iterdir()))}")
 
 
 def _facts(model: Model | CellClassifier) -> dict[str, Any]:

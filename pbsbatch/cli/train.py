@@ -22,7 +22,17 @@ from pbsbatch.train.settings import FORMATS, Settings, read_settings
 if TYPE_CHECKING:
     from pbsbatch.train.classifier.settings import Settings as ClassifierSettings
 
-__all__ = ["Wish", "train_classifier", "train_detector"]
+__all__ = [
+    "INTERRUPTED",
+    "Wish",
+    "config_of",
+    "course_of",
+    "need",
+    "sets_of",
+    "stopped_by_signals",
+    "train_classifier",
+    "train_detector",
+]
 
 NEEDED = ("torch", "safetensors", "matplotlib", "onnx")
 INTERRUPTED = 130
@@ -48,7 +58,7 @@ class Wish:
 def train_detector(wish: Wish) -> int:
     """Train and finish; return the exit code."""
     settings = _settings(wish)
-    _need()
+    need()
     from pbsbatch.cli.train_view import DetectorView
     from pbsbatch.train.detector import Data, Judged, begin, teach
     from pbsbatch.train.fields import load_training, load_validation
@@ -71,7 +81,7 @@ def train_detector(wish: Wish) -> int:
             f"read in {time.monotonic() - start:.0f} s"
         )
         metrics = Metrics(wish.output / METRICS, run.step)
-        with _stopped_by_signals() as stopped:
+        with stopped_by_signals() as stopped:
             for event in teach(run, Data(fields, weights, validation), wish.output, lambda _: stopped()):
                 metrics.on_event(event)
                 view.on_event(event)
@@ -88,7 +98,7 @@ def train_detector(wish: Wish) -> int:
 
 def train_classifier(wish: Wish) -> int:
     """Train a classifier and finish; return the exit code."""
-    _need()
+    need()
     settings = _classifier_settings(wish)
     from pbsbatch.cli.classifier_view import ClassifierView
     from pbsbatch.train.classifier.loop import Event, Judged
@@ -105,7 +115,7 @@ def train_classifier(wish: Wish) -> int:
         if isinstance(event, Judged):
             plot(wish.output / METRICS, wish.output / PLOT)
 
-    with ClassifierView(settings.steps, settings.minutes) as view, _stopped_by_signals() as stopped:
+    with ClassifierView(settings.steps, settings.minutes) as view, stopped_by_signals() as stopped:
         done = train(
             settings, wish.data, wish.output, device, resume=wish.resume, on_event=show, stop=stopped, say=view.say
         )
@@ -120,7 +130,7 @@ def _classifier_settings(wish: Wish) -> ClassifierSettings:
     """Return a classifier's settings with what the command line says put over them."""
     from pbsbatch.train.classifier.settings import read_settings as read
 
-    over = _course(wish)
+    over = course_of(wish)
     if wish.format is not None:
         if wish.format != "folder":
             raise UsageError(f"--format must be folder, not {wish.format!r}")
@@ -129,12 +139,12 @@ def _classifier_settings(wish: Wish) -> ClassifierSettings:
         over["pictures"] = [{"path": ".", "mpp": wish.mpp, "name": wish.data.resolve().name}]
     elif wish.mpp is not None:
         raise UsageError("--mpp goes with --format folder; else the settings give it for each data set")
-    with _config(wish, "classifier.toml") as path:
+    with config_of(wish, "classifier.toml") as path:
         return read(path, over)
 
 
 @contextmanager
-def _config(wish: Wish, shipped: str) -> Iterator[Path]:
+def config_of(wish: Wish, shipped: str) -> Iterator[Path]:
     """Yield the file of settings: the one given, or the one that comes with the package."""
     if wish.config is not None:
         yield wish.config
@@ -143,7 +153,7 @@ def _config(wish: Wish, shipped: str) -> Iterator[Path]:
         yield folder / shipped
 
 
-def _course(wish: Wish) -> dict[str, Any]:
+def course_of(wish: Wish) -> dict[str, Any]:
     """Return what the command line says of how long to train."""
     if wish.minutes is not None and wish.steps is not None:
         raise UsageError("--minutes and --steps exclude each other")
@@ -156,26 +166,31 @@ def _course(wish: Wish) -> dict[str, Any]:
 
 def _settings(wish: Wish) -> Settings:
     """Return a detector's settings with what the command line says put over them."""
-    over = _course(wish)
-    if wish.format is not None:
-        if wish.format not in FORMATS:
-            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {wish.format!r}")
-        name = wish.data.resolve().name
-        sets = {s: {"path": ".", "format": wish.format, "split": s, "name": name} for s in ("train", "val")}
-        over |= {"data": [sets["train"]], "validation": [sets["val"]]}
-    with _config(wish, "detector.toml" if wish.weights is None else "tune.toml") as path:
+    over = {**course_of(wish), **sets_of(wish)}
+    with config_of(wish, "detector.toml" if wish.weights is None else "tune.toml") as path:
         return read_settings(path, over)
 
 
-def _need() -> None:
+def sets_of(wish: Wish) -> dict[str, Any]:
+    """Return the data set that the command line gives instead of the settings'."""
+    if wish.format is None:
+        return {}
+    if wish.format not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {wish.format!r}")
+    name = wish.data.resolve().name
+    sets = {s: {"path": ".", "format": wish.format, "split": s, "name": name} for s in ("train", "val")}
+    return {"data": [sets["train"]], "validation": [sets["val"]]}
+
+
+def need(*more: str) -> None:
     """Refuse where the libraries of training are missing."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in (*NEEDED, *more) if find_spec(name) is None]
     if missing:
         raise UsageError(f"training needs {', '.join(missing)}", cure='Install it with: pip install "pbsbatch[train]"')
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
+def stopped_by_signals() -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether SIGINT or SIGTERM came; a second one ends at once."""
     came: list[int] = []
 

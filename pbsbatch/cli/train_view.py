@@ -110,7 +110,7 @@ class View:
 class DetectorView(View):
     """Follow a detector's training."""
 
-    parts = ("score", "box", "outline")
+    parts: tuple[str, ...] = ("score", "box", "outline")
 
     def scores(self, report: Report) -> str:
         per_class = ", ".join(f"{name} {figure(c.ap50)}" for name, c in report.classes.items())

@@ -99,8 +99,12 @@ def export_folder(name_or_path: str, output: Path) -> tuple[str, ...]:
     from pbsbatch.models.classifier import CellClassifier
     from pbsbatch.models.dense import DenseModel
     from pbsbatch.models.folder import INT8, MODEL_JSON, ONNX, WEIGHTS, write_classifier, write_folder
+    from pbsbatch.models.rcnn import RcnnModel
+    from pbsbatch.models.rcnn_folder import copy_rcnn
 
     model = find(name_or_path)
+    if isinstance(model, RcnnModel):
+        return (MODEL_JSON, *sorted(copy_rcnn(model.folder, output).files))
     if not isinstance(model, CellClassifier | DenseModel):
         raise ModelError(f"the model {name_or_path!r} has no network that could be exported")
     folder = model.folder

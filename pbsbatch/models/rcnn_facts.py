@@ -50,6 +50,7 @@ class RcnnFacts:
     cross_iou: float  # between classes; 1: as torchvision, none
     detections: int  # of a tile at most
     masks: bool
+    norm_eps: float  # of the body's batch norms: torchvision's COCO files of version 1 have none
     licence: str
     training_data: tuple[tuple[str, str], ...] = ()  # (name, licence)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +99,7 @@ def rcnn_from_json(table: Mapping[str, Any], path: Path) -> RcnnFacts:
         nms_iou=read.per_class("nms_iou", classes, lambda n, v: read.number(n, v, 0.05, 1.0)),
         cross_iou=read.number("cross_iou", read.get("cross_iou"), 0.05, 1.0),
         detections=read.whole("detections", read.get("detections"), 1, 10_000), masks=bool(table["masks"]),
+        norm_eps=read.number("norm_eps", read.get("norm_eps"), 0.0, 1.0),
         licence=read.text("licence", read.get("licence")),
         training_data=read.each("training_data", None, read.pair), metrics=dict(read.mapping("metrics")),
     )  # fmt: skip

@@ -26,6 +26,7 @@ __all__ = [
     "MASK_OUTPUTS",
     "OBJECTNESS",
     "RcnnFolder",
+    "copy_rcnn",
     "read_rcnn",
     "write_rcnn",
 ]
@@ -68,6 +69,11 @@ def write_rcnn(
     """Write a folder: it is there whole and readable, or not at all. One that stands there is refused."""
     contents: Mapping[str, bytes] = {ONNX: features, BOX_ONNX: box, WEIGHTS: weights}
     return written(path, rcnn_to_json(facts), read_rcnn, {**contents, **({} if mask is None else {MASK_ONNX: mask})})
+
+
+def copy_rcnn(folder: RcnnFolder, path: Path) -> RcnnFolder:
+    """Write a copy of a folder, every file checked."""
+    return written(path, rcnn_to_json(folder.facts), read_rcnn, {name: folder.read(name) for name in folder.files})
 
 
 def _features_misfit(ports: Interface, facts: RcnnFacts) -> str | None:

@@ -69,8 +69,12 @@ def build(facts: RcnnFacts) -> FasterRCNN:
     """Return torchvision's network as the facts describe it, with random weights; it takes tiles as they are."""
     arch, classes = arch_of(facts.arch), len(facts.network_classes) + 1
     norm = nn.BatchNorm2d if arch.second else None
+    body = arch.body()
+    for module in body.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = facts.norm_eps
     backbone = BackboneWithFPN(
-        arch.body(), RETURNED, list(arch.channels), arch.pyramid, extra_blocks=LastLevelMaxPool(), norm_layer=norm
+        body, RETURNED, list(arch.channels), arch.pyramid, extra_blocks=LastLevelMaxPool(), norm_layer=norm
     )
     anchors = AnchorGenerator(facts.anchors, (facts.ratios,) * len(facts.anchors))
     settings = {

@@ -23,30 +23,34 @@ from pbsbatch.train.ema import Ema
 __all__ = ["load_into", "load_run", "load_weights", "save_run", "save_weights"]
 
 Net = TypeVar("Net", bound=nn.Module)
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 AGAIN = "Start the run again without --resume"
 
 
-def save_run(path: Path, net: Net, ema: Ema[Net], optimiser: torch.optim.AdamW, rest: dict[str, Any]) -> None:
+def save_run(path: Path, net: Net, ema: Ema[Net], optimiser: torch.optim.Optimizer, rest: dict[str, Any]) -> None:
     """Write a checkpoint."""
     tensors = {f"net/{name}": t for name, t in net.state_dict().items()}
     tensors |= {f"ema/{name}": t for name, t in ema.net.state_dict().items()}
     for name, weight in net.named_parameters():
-        tensors |= {f"adam/{name}/{key}": optimiser.state[weight][key] for key in _MOMENTS}
+        moments = optimiser.state.get(weight, {})  # none of a weight that has not learnt yet
+        tensors |= {f"optimiser/{name}/{key}": t for key, t in moments.items() if isinstance(t, Tensor)}
     save_weights(path, tensors, rest)
 
 
-def load_run(path: Path, net: Net, ema: Ema[Net], optimiser: torch.optim.AdamW) -> None:
+def load_run(path: Path, net: Net, ema: Ema[Net], optimiser: torch.optim.Optimizer) -> None:
     """Put a checkpoint's tensors into a run that was begun with the same settings."""
     tensors, _ = load_weights(path)
     device = next(net.parameters()).device
+    if any(name.startswith("adam/") for name in tensors):
+        raise UsageError("an earlier version wrote it", path=path, cure=AGAIN)
     try:
         for part, module in (("net", net), ("ema", ema.net)):
             prefix = f"{part}/"
             module.load_state_dict({k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)})
         for name, weight in net.named_parameters():
-            moments = {key: tensors[f"adam/{name}/{key}"].to(device) for key in _MOMENTS}
-            optimiser.state[weight] = {k: t.to(memory_format=_format(t)) for k, t in moments.items()}
+            prefix = f"optimiser/{name}/"
+            moments = {k.removeprefix(prefix): t.to(device) for k, t in tensors.items() if k.startswith(prefix)}
+            if moments:
+                optimiser.state[weight] = {k: t.to(memory_format=_format(t)) for k, t in moments.items()}
     except (KeyError, RuntimeError) as error:
         raise UsageError(f"it holds another network: {error}", path=path, cure=AGAIN) from error
 

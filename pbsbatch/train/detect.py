@@ -19,7 +19,7 @@ from pbsbatch.train.batches import normalised
 from pbsbatch.train.fields import Loaded
 from pbsbatch_kernels.nms import nms
 
-__all__ = ["LEAST_SCORE", "Cells", "detect", "detect_as_run", "padded"]
+__all__ = ["DOUBT", "LEAST_SCORE", "Cells", "detect", "detect_as_run", "inside", "padded"]
 
 MARGIN_PX, MULTIPLE_PX = 16, 32
 """Around a field there is white, as around a slide."""
@@ -51,7 +51,7 @@ def detect_as_run(net: DetectorNet, fields: Sequence[Loaded], facts: DetectorFac
         scores, boxes, outlines = (t[0].cpu().numpy() for t in output)
         cells = decode(scores, boxes, outlines, facts)
         chance = np.clip(cells.scores.astype(np.float64), DOUBT, 1 - DOUBT)
-        found.append(_inside(cells.boxes, cells.classes, np.log(chance / (1 - chance)), field.size))
+        found.append(inside(cells.boxes, cells.classes, np.log(chance / (1 - chance)), field.size))
     return found
 
 
@@ -84,10 +84,10 @@ def _cells(scores: Tensor, raw: Tensor, stride: int, size: tuple[int, int], iou:
     boxes = decode_boxes(raw[0].flatten(1).T[place], centres, stride).cpu().numpy()
     sure, kinds = logits[place, kind].cpu().numpy(), kind.cpu().numpy()
     kept = nms(boxes, sure, kinds, iou)
-    return _inside(boxes[kept], kinds[kept], sure[kept], size)
+    return inside(boxes[kept], kinds[kept], sure[kept], size)
 
 
-def _inside(
+def inside(
     boxes: NDArray[np.float32], classes: NDArray[np.integer], logits: NDArray[np.floating], size: tuple[int, int]
 ) -> Cells:
     """Take cells from the padded field to the field, without those in the margin."""

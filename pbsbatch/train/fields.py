@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from pbsbatch.datasets.readers import DataSet, read
 from pbsbatch.datasets.samples import PLATELET, Sample
 from pbsbatch.errors import UsageError
 from pbsbatch.train.refine import refined_outlines
-from pbsbatch.train.settings import DataTable, Settings
+from pbsbatch.train.settings import DataTable, Synthetic
 
 __all__ = ["Loaded", "load_training", "load_validation", "loaded"]
 
@@ -40,7 +41,26 @@ class Loaded(Sample):
         return self.pixels
 
 
-def load_training(settings: Settings, root: Path) -> tuple[list[Loaded], NDArray[np.float64]]:
+class FieldSettings(Protocol):
+    """What the settings of any detector's training say of fields."""
+
+    @property
+    def data(self) -> tuple[DataTable, ...]: ...
+    @property
+    def validation(self) -> tuple[DataTable, ...]: ...
+    @property
+    def balance(self) -> float: ...
+    @property
+    def rare(self) -> float: ...
+    @property
+    def red_cell_px(self) -> float: ...
+    @property
+    def synthetic(self) -> Synthetic: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def load_training(settings: FieldSettings, root: Path) -> tuple[list[Loaded], NDArray[np.float64]]:
     """Return the fields to train on and how likely each is to be taken."""
     most = LARGEST * settings.red_cell_px
     out: list[Loaded] = []
@@ -66,7 +86,7 @@ def load_training(settings: Settings, root: Path) -> tuple[list[Loaded], NDArray
     return out + drawn, np.concatenate(parts)
 
 
-def load_validation(settings: Settings, root: Path) -> list[Loaded]:
+def load_validation(settings: FieldSettings, root: Path) -> list[Loaded]:
     """Return the fields to judge by, at the working scale."""
     samples = (s for table in settings.validation for s in chosen(table, root))
     return [loaded(s, settings.red_cell_px / s.red_cell_px) for s in samples]
@@ -74,7 +94,8 @@ def load_validation(settings: Settings, root: Path) -> list[Loaded]:
 
 def chosen(table: DataTable, root: Path) -> list[Sample]:
     """Return the samples of a data set that its patterns choose. Law: a pattern that fits no field is an error."""
-    data = DataSet(root / table.path, table.format, table.split, table.source, table.complete)
+    scale = table.red_cell_px or float("nan")
+    data = DataSet(root / table.path, table.format, table.split, table.source, table.complete, scale)
     samples, _ = read(data, skip_bad=table.skip_bad)
     for pattern in (*table.only, *table.without):
         if not any(fnmatchcase(s.name, pattern) for s in samples):
@@ -109,7 +130,7 @@ def outlined(sample: Loaded) -> Loaded:
     return replace(sample, outlines=np.where(known, sample.outlines, found))
 
 
-def _drawn(settings: Settings) -> Iterator[Sample]:
+def _drawn(settings: FieldSettings) -> Iterator[Sample]:
     asked = settings.synthetic
     if asked.share > 0:
         from pbsbatch.train.synthetic import synthetic_samples  # drawing compiles kernels: only where it is asked for

@@ -31,7 +31,7 @@ from pbsbatch.train.fields import Loaded
 from pbsbatch.train.judge import Report, fates, judge
 from pbsbatch.train.settings import Settings
 
-__all__ = ["MODEL", "Finished", "calibration_tiles", "finish", "reach"]
+__all__ = ["EVEN", "MODEL", "Finished", "calibration_tiles", "chance", "finish", "reach"]
 
 MODEL = "model"
 EVEN = 0.5
@@ -69,7 +69,7 @@ def finish(
     report = judge(fields, detect_as_run(net, fields, calibrated))
     cuts = [report.classes[name].threshold for name in CLASSES]
     facts = replace(
-        calibrated, thresholds=tuple(EVEN if cut is None else _chance(cut) for cut in cuts),
+        calibrated, thresholds=tuple(EVEN if cut is None else chance(cut) for cut in cuts),
         metrics={"step": step, "validation": report.table()},
     )  # fmt: skip
     remove_tree(output / MODEL)
@@ -129,6 +129,6 @@ def _facts(settings: Settings, step: int) -> DetectorFacts:
     )  # fmt: skip
 
 
-def _chance(logit: float) -> float:
+def chance(logit: float) -> float:
     """Return the score of a logit, within what thresholds may be."""
     return float(np.clip(1 / (1 + np.exp(-logit)), 0.001, 0.999))

@@ -26,9 +26,9 @@ MEANS, CLASSIFIER_MEANS = ("total", "score", "box", "outline"), ("total",)
 class Metrics:
     """Write events to a file as they come."""
 
-    def __init__(self, path: Path, step: int, means: tuple[str, ...] = MEANS) -> None:
-        """Go on after `step`; 0 begins anew. The losses in `means` are averaged over the steps of a line."""
-        self.path, self.means = path, means
+    def __init__(self, path: Path, step: int, means: tuple[str, ...] = MEANS, every: int = EVERY) -> None:
+        """Go on after `step`; 0 begins anew. The losses in `means` are averaged over the `every` steps of a line."""
+        self.path, self.means, self.every = path, means, every
         kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
         with output_errors(path):
             write_atomic(path, [_line(row) for row in kept])
@@ -40,7 +40,7 @@ class Metrics:
             self._write({"kind": "judged", **asdict(event)})
             return
         self.losses.append(event)
-        if event.step % EVERY == 0:
+        if event.step % self.every == 0:
             self._write({"kind": "taught", **_summed(self.losses, self.means)})
             self.losses.clear()
 

@@ -14,7 +14,7 @@ __all__ = ["PLOT", "plot"]
 PLOT = "training.png"
 
 
-def plot(metrics: Path, picture: Path) -> None:
+def plot(metrics: Path, picture: Path, means: tuple[str, ...] = MEANS) -> None:
     """Draw the lines of a metrics file into a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def plot(metrics: Path, picture: Path) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     losses, accuracy = figure.subplots(1, 2)
-    for name in MEANS:
+    for name in means:
         if taught and name in taught[0]:
             losses.plot([r["step"] for r in taught], [r[name] for r in taught], label=name)
     losses.set(title="Loss", xlabel="step", yscale="log")

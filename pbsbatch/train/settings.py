@@ -17,7 +17,7 @@ from pbsbatch.train.tables import make, one_of, read_table, within
 
 __all__ = ["Calm", "DataTable", "Network", "Settings", "Synthetic", "Variety", "read_settings", "settings_from_table"]
 
-FORMATS = ("voc", "yolo", "coco")
+FORMATS = ("voc", "yolo", "coco", "cvat", "labels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class DataTable:
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     skip_bad: bool = False
+    red_cell_px: float = within(0.0, 1000.0, 0.0)  # of fields that show too few red cells to tell; 0: as their source's
     name: str = ""  # how the model's facts call it; empty: its path
     licence: str = "unknown"
 

@@ -56,7 +56,9 @@ def _made(kind: Any, table: object, where: str, path: Path) -> Any:
             raise UsageError(f"unknown setting {_dotted(where, str(key))!r}", cure=hint)
     hints = get_type_hints(kind)
     values = {key: _value(known[key], hints[key], value, _dotted(where, key), path) for key, value in table.items()}
-    missing = [f.name for f in known.values() if f.default is MISSING and f.name not in values]
+    missing = [
+        f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING and f.name not in values
+    ]
     if missing:
         raise UsageError(f"{_dotted(where, missing[0])} is missing")
     return kind(**values)

@@ -53,7 +53,7 @@ FACTS = RcnnFacts(
     work_mpp=0.4, max_cell_um=30.0, context_px=16, anchors=((8.0,), (16.0,), (24.0,), (40.0,), (64.0,)),
     ratios=(0.7, 1.0, 1.4), mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), pre_nms=1000, post_nms=300,
     rpn_nms_iou=0.7, thresholds=(0.3, 0.3, 0.3), nms_iou=(0.5, 0.5, 0.5), cross_iou=1.0, detections=300, masks=False,
-    licence="Apache-2.0", training_data=(("random numbers", "CC0-1.0"),),
+    norm_eps=1e-5, licence="Apache-2.0", training_data=(("random numbers", "CC0-1.0"),),
 )  # fmt: skip
 MASKED = replace(FACTS, arch="maskrcnn-tiny", masks=True)
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from pbsbatch.datasets.pixels import glass
 from pbsbatch.datasets.readers import DataError, DataSet, Problems, fields, read_folders
-from pbsbatch.datasets.readers.fields import SYNONYMS, cut_box, picture
+from pbsbatch.datasets.readers.fields import cut_box, picture
 from pbsbatch.datasets.readers.problems import RecordError
-from pbsbatch.datasets.samples import BORDER_PX, RED, decode, red_cell_diameter
+from pbsbatch.datasets.samples import BORDER_PX, CLASSES, RED, decode, red_cell_diameter
+from pbsbatch.models.words import class_of_word
 
 __all__ = ["Item", "Source", "load_source"]
 
@@ -146,16 +147,11 @@ def _fields(data: DataSet, problems: Problems, names: dict[str, int]) -> list[It
             kept = [(box, name) for box, name in marks if box is not None]
             boxes = np.array([box for box, _ in kept], np.float32).reshape(-1, 4)
             kinds = np.array([names.setdefault(name, len(names)) for _, name in kept], np.int64)
-            red = np.array([_is_red(name) for _, name in kept], np.bool_)
+            red = np.array([class_of_word(name) == CLASSES[RED] for _, name in kept], np.bool_)
             measured = red_cell_diameter(boxes, np.where(red, RED, RED + 1).astype(np.uint8), field.size)
             px = measured if np.isfinite(measured) else data.red_cell_px
             found.append(Item(field.image, field.name, field.size, boxes, kinds, px))
     return found
-
-
-def _is_red(name: str) -> bool:
-    word = " ".join(name.replace("_", " ").replace("-", " ").lower().split())
-    return SYNONYMS.get(word, SYNONYMS.get(word.removesuffix("s"))) == RED
 
 
 def _folder(data: DataSet, problems: Problems, names: dict[str, int]) -> list[Item]:

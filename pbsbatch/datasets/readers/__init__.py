@@ -1,4 +1,4 @@
-"""Read labelled fields: VOC, YOLO and COCO for the detector, folders of classes for the classifier."""
+"""Read labelled fields: VOC, YOLO, COCO, CVAT and label images; folders of classes for the classifier."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from pbsbatch.datasets.readers.coco import read_coco
+from pbsbatch.datasets.readers.cvat import read_cvat
 from pbsbatch.datasets.readers.fields import DataSet, Field, Marked, sample_of
 from pbsbatch.datasets.readers.folder import CellPicture, read_folders
+from pbsbatch.datasets.readers.labels import read_labels
 from pbsbatch.datasets.readers.problems import DataError, Problem, Problems
 from pbsbatch.datasets.readers.recognise import recognise
 from pbsbatch.datasets.readers.voc import read_voc
@@ -33,6 +35,8 @@ FORMATS: dict[str, Callable[[DataSet, Problems], Iterator[Field]]] = {
     "voc": read_voc,
     "yolo": read_yolo,
     "coco": read_coco,
+    "cvat": read_cvat,
+    "labels": read_labels,
 }
 """Readers of labelled fields by the name of their format; "folder" is read by read_folders."""
 

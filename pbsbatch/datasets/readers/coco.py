@@ -19,7 +19,7 @@ from pbsbatch.datasets.readers.fields import DataSet, Field, Marked, picture, re
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
 from pbsbatch.datasets.readers.segmentation import mask_of
 
-__all__ = ["read_coco"]
+__all__ = ["outline_of", "read_coco"]
 
 MAX_JSON_BYTES = 2 << 30
 
@@ -100,7 +100,7 @@ def _marked(row: dict[str, Any], names: dict[int, str], size: tuple[int, int]) -
     if name is None:
         raise RecordError(f"category {row.get('category_id')} is not in the file", "Add it to categories", record)
     box = _box(row)
-    return Marked(record, name, box, _outline(row.get("segmentation"), box, size, record))
+    return Marked(record, name, box, outline_of(row.get("segmentation"), box, size, record))
 
 
 def _box(row: dict[str, Any]) -> tuple[float, float, float, float]:
@@ -111,7 +111,7 @@ def _box(row: dict[str, Any]) -> tuple[float, float, float, float]:
     return x, y, x + w, y + h
 
 
-def _outline(
+def outline_of(
     segmentation: Any, box: tuple[float, float, float, float], size: tuple[int, int], record: str
 ) -> NDArray[np.float32] | None:
     """Return the outline of what an annotation has drawn; None if it has drawn nothing."""

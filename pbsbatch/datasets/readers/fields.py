@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
-from pbsbatch.datasets.samples import CLASSES, PLATELET, RAYS, RED, WHITE, Sample, decode, red_cell_diameter
+from pbsbatch.datasets.samples import CLASSES, RAYS, Sample, decode, red_cell_diameter
+from pbsbatch.models.words import class_of_word
 
 __all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_TEXT_BYTES",
     "PICTURES",
-    "SYNONYMS",
     "DataSet",
     "Field",
     "Marked",
@@ -34,19 +36,13 @@ MAX_TEXT_BYTES = 64 << 20
 OVERHANG_PX = 2.0
 """A box may leave the picture so far by rounding; more is worth a note."""
 
-SYNONYMS = {
-    **dict.fromkeys(("rbc", "rbcs", "red blood cell", "red cell", "erythrocyte"), RED),
-    **dict.fromkeys(("wbc", "wbcs", "white blood cell", "white cell", "leukocyte", "leucocyte"), WHITE),
-    **dict.fromkeys(("platelet", "plt", "thrombocyte"), PLATELET),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """A folder of labelled fields and what its files cannot say."""
 
     root: Path
-    format: str = "yolo"  # voc, yolo or coco
+    format: str = "yolo"  # voc, yolo, coco, cvat or labels
     split: str = ""  # sub-folder or file stem, as train and val
     source: str = ""  # laboratory; empty: what stands before the first _ of the file's name
     complete: bool = True  # False: not every cell is marked, so nothing may be taught as background
@@ -82,11 +78,10 @@ class Field:
 
 def class_of(name: str, record: str = "") -> int:
     """Return the class that a data set's own word means."""
-    word = " ".join(name.replace("_", " ").replace("-", " ").lower().split())
-    kind = SYNONYMS.get(word, SYNONYMS.get(word.removesuffix("s")))
-    if kind is None:
+    kind = class_of_word(name)
+    if kind not in CLASSES:
         raise RecordError(f"unknown class {name!r}", f"Rename it to one of {', '.join(CLASSES)}", record)
-    return kind
+    return CLASSES.index(kind)
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:

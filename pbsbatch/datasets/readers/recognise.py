@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pbsbatch.datasets.readers.fields import PICTURES, DataSet
+from pbsbatch.datasets.readers.labels import ENDINGS
 from pbsbatch.datasets.readers.problems import DataError
 
 __all__ = ["recognise"]
@@ -20,14 +21,18 @@ def recognise(root: Path) -> tuple[DataSet, ...]:
     if not root.exists():
         raise DataError("no such file or folder", path=root, cure="Give the folder that holds the data set")
     if root.is_file():
-        return (DataSet(root, "coco"),)
-    for form, splits in (("yolo", _yolo(root)), ("voc", _voc(root)), ("coco", _coco(root)), (FOLDER, _folder(root))):
+        return (DataSet(root, "cvat" if root.suffix.lower() == ".xml" else "coco"),)
+    for form, splits in (
+        ("yolo", _yolo(root)), ("voc", _voc(root)), ("coco", _coco(root)), ("cvat", _cvat(root)),
+        ("labels", _labels(root)), (FOLDER, _folder(root)),
+    ):  # fmt: skip
         found = tuple(DataSet(root, form, split) for split in sorted(splits))
         if found:
             return found
     raise DataError(
         "no labelled data set is recognised here", path=root,
-        cure="Expected classes.txt and labels/ (YOLO), Annotations/*.xml (VOC), a COCO .json, or a folder per class",
+        cure="Expected classes.txt and labels/ (YOLO), Annotations/*.xml (VOC), a COCO .json, a CVAT .xml, label "
+        "images in labels/, or a folder per class",
     )  # fmt: skip
 
 
@@ -53,6 +58,20 @@ def _coco(root: Path) -> Iterator[str]:
             continue  # some other JSON file: what is no data set is passed over
         if isinstance(tree, dict) and all(isinstance(tree.get(k), list) for k in ("images", "annotations")):
             yield path.stem
+
+
+def _cvat(root: Path) -> Iterator[str]:
+    for path in root.glob("*.xml"):
+        with path.open("rb") as file:
+            if b"<annotations" in file.read(4096):
+                yield path.stem
+
+
+def _labels(root: Path) -> Iterator[str]:
+    for folder in (root, *(p for p in root.iterdir() if p.is_dir())):
+        drawn = (p for p in (folder / "labels").glob("*/*") if p.suffix.lower() in ENDINGS)
+        if (folder / "images").is_dir() and any(drawn):
+            yield "" if folder == root else folder.name
 
 
 def _folder(root: Path) -> Iterator[str]:

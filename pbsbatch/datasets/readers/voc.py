@@ -22,7 +22,7 @@ from pbsbatch.datasets.readers.fields import (
 )
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
 
-__all__ = ["read_voc"]
+__all__ = ["parse", "read_voc"]
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -39,7 +39,7 @@ def read_voc(data: DataSet, problems: Problems) -> Iterator[Field]:
         labels = texts.pop(stem, root / "Annotations" / f"{stem}.xml")
         with problems.field(labels):
             encoded, size = picture(image)
-            yield Field(image, labels, encoded, size, tuple(_objects(_parse(labels), size)))
+            yield Field(image, labels, encoded, size, tuple(_objects(parse(labels), size)))
     for labels in texts.values():
         with problems.field(labels):
             raise RecordError("labels without a picture", "Put the picture beside the others or delete the labels")
@@ -52,8 +52,9 @@ class _NoDoctype(TreeBuilder):
         raise RecordError(f"declares a document type {name!r}", "Take the DOCTYPE out: labels need none")
 
 
-def _parse(path: Path) -> Element:
-    text = read_bytes(path, MAX_TEXT_BYTES)
+def parse(path: Path, most: int = MAX_TEXT_BYTES) -> Element:
+    """Return the tree of an XML file, so many bytes long at most, that declares nothing and opens nothing."""
+    text = read_bytes(path, most)
     parser = XMLParser(target=_NoDoctype())  # noqa: S314  # entities need a document type, which is refused
     try:
         parser.feed(text)

@@ -1,0 +1,1 @@
+"""Two-stage detectors: their settings, checkpoints from elsewhere, and their training."""
