@@ -61,7 +61,8 @@ def info_of(path: Path) -> CommittedInfo:
     try:
         about: dict[str, Any] = ngff.read_attributes(path)["pbsbatch"]["store"]
         if about["version"] != _VERSION:
-            raise StoreError(f"the store has results version {about['version']}, this is {_VERSION}", path=path)
+            what = f"the store has results version {about['version']}, this is {_VERSION}"
+            raise StoreError(what, path=path, cure="Run the slide again: it is made anew")
         return CommittedInfo(
             key=str(about["key"]), path=path, cells=int(about["cells"]), counts=dict(about["counts"]),
             tiles_ok=int(about["tiles"]["ok"]), tiles_failed=int(about["tiles"]["failed"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,10 +15,12 @@ from pyarrow import parquet
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from shapely.geometry import box, shape
+from typer.testing import CliRunner
 
-from pbsbatch.errors import UsageError
+from pbsbatch.cli import app
+from pbsbatch.errors import StoreError, UsageError
 from pbsbatch.export import FORMATS, cells, export
-from pbsbatch.results import Run
+from pbsbatch.results import Run, open_run
 from pbsbatch.testing.oracle import CLASSES, cell_class
 from tests.export.conftest import NAMES, Truth
 from tests.outlines import filled, largest_piece
@@ -140,6 +143,29 @@ def test_windows_do_not_change_an_outline(run: Run, monkeypatch: pytest.MonkeyPa
     assert len(pieces) > 5
     np.testing.assert_array_equal(np.concatenate([c.points for c in whole]), np.concatenate([c.points for c in pieces]))
     np.testing.assert_array_equal(np.concatenate([c.columns["id"] for c in pieces]), np.arange(1, slide.info.cells + 1))
+
+
+def test_of_an_unfinished_run_the_finished_slides_are_exported_and_it_is_said(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(run[0].path, out / "slides" / run[0].path.name)
+    asked = ["export", str(out), "--format", "csv", "--output", str(tmp_path / "cells.csv")]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0 and "has not finished" in done.output and "of 1 slide:" in done.output
+    assert len((tmp_path / "cells.csv").read_text().splitlines()) == 1 + run[0].store.info.cells
+    with pytest.raises(UsageError, match=r"the run has not finished.*put them back, or run again"):
+        export(open_run(out), "crops", tmp_path / "crops")  # nothing says yet where its slides lie
+    assert not (tmp_path / "crops").exists()
+
+
+def test_an_older_store_is_refused_with_the_cure_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "out")
+    about = tmp_path / "out" / "slides" / run[1].path.name / "zarr.json"
+    about.write_text(about.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(StoreError, match=r"results version 1, this is 2.*Run the slide again"):
+        export(open_run(tmp_path / "out"), "csv", tmp_path / "cells.csv")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    again = open_run(tmp_path / "out")
+    assert export(again, "csv", tmp_path / "cells.csv", slides=[again[0]]).slides == 1  # the others can be had
 
 
 def test_what_cannot_be_exported_is_said(run: Run, tmp_path: Path) -> None:
