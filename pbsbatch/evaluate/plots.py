@@ -80,13 +80,14 @@ def _confusion(found: Figures) -> Any:
     counts = found.confusion.astype(np.float64)
     sums = counts.sum(1, keepdims=True)
     shares = np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
+    shares[-1] = 0  # what is found where nothing is has no share of true cells
     side = 1.6 + 0.75 * len(counts)
     figure = new_figure(side + 1, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         if counts[row, column]:
-            text = f"{share:.3f}\n{int(counts[row, column]):,}"
+            text = f"{share:.3f}\n" * (row < len(names)) + f"{int(counts[row, column]):,}"
             axes.text(
                 column, row, text, ha="center", va="center", fontsize=8, color="white" if share > 0.55 else "black"
             )
@@ -118,7 +119,9 @@ def _scores(both: Compared, seen: Verdicts) -> Any:
         ax.hist(parts, bins=np.linspace(min(low, 0.99), 1, 31), histtype="stepfilled", alpha=0.6,
                 label=["right", "wrong"], color=["#4477aa", "#ee6677"])  # fmt: skip
         ax.set(title=both.classes[k], xlabel="score", yscale="log", ylim=(0.5, None))
-        ax.legend(frameon=False, fontsize=8)
+        ax.yaxis.set_major_formatter("{x:,.0f}")
+        ax.yaxis.set_minor_formatter("")
+        ax.legend(frameon=False, fontsize=8, loc="upper left")
     axes[0].set_ylabel("cells")
     return figure
 

@@ -145,6 +145,8 @@ def passing_bablok(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[floa
         return nothing
     middle = slopes[[(count - 1) // 2 + shift, count // 2 + shift]] if count // 2 + shift < count else slopes[[-1, -1]]
     slope = float(middle.mean())
+    if not math.isfinite(slope):  # the manual counts are all the same
+        return nothing
     reach = 1.96 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     first = round((count - reach) / 2)
     low, high = (float(slopes[int(np.clip(k + shift, 0, count - 1))]) for k in (first - 1, count - first))

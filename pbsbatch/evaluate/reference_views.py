@@ -14,6 +14,8 @@ from pbsbatch.evaluate.tables import Table
 
 __all__ = ["agreement_table", "drawn_agreement"]
 
+LINE = "#aa3377"
+
 
 def agreement_table(found: Sequence[Agreement]) -> Table:
     """Return a row for each quantity."""
@@ -48,20 +50,33 @@ def _bland_altman(axes: Any, one: Agreement) -> None:
     axes.scatter((one.manual + one.run) / 2, one.run - one.manual, s=18, alpha=0.7, color="#4477aa")
     for value, style in ((one.bias, "-"), (one.low, "--"), (one.high, "--")):
         if math.isfinite(value):
-            axes.axhline(value, color="#aa3377", linestyle=style, linewidth=1)
-            axes.annotate(f"{value:.2f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-    axes.set(title=f"{one.name}: Bland and Altman", xlabel="mean of both", ylabel="run - manual")
+            axes.axhline(value, color=LINE, linestyle=style, linewidth=1)
+            beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "fontsize": 9}
+            axes.annotate(_signed(value), (1.02, value), annotation_clip=False, **beside)
+    axes.set(title=f"{one.name}: Bland and Altman", xlabel="mean of both", ylabel="run − manual")
     axes.grid(alpha=0.3)
 
 
 def _passing_bablok(axes: Any, one: Agreement) -> None:
     low, high = float(min(one.manual.min(), one.run.min())), float(max(one.manual.max(), one.run.max()))
     ends = np.array([low, high])
-    axes.plot(ends, ends, color="0.6", linewidth=1)
+    axes.plot(ends, ends, color="0.6", linewidth=1, label="the same on both sides")
     axes.scatter(one.manual, one.run, s=18, alpha=0.7, color="#4477aa")
     if math.isfinite(one.slope):
-        said = f"{one.slope:.2f} x {one.intercept:+.2f}"
-        axes.plot(ends, one.slope * ends + one.intercept, color="#aa3377", linewidth=1, label=said)
-        axes.legend(frameon=False)
-    axes.set(title=f"{one.name}: Passing and Bablok", xlabel="manual", ylabel="run")
+        sign = "+" if one.intercept >= 0 else "−"
+        said = f"run = {one.slope:.2f} manual {sign} {abs(one.intercept):.2f}"
+        axes.plot(ends, one.slope * ends + one.intercept, color=LINE, linewidth=1, label=said)
+        if math.isfinite(one.slope_low) and math.isfinite(one.slope_high):
+            x = np.linspace(low, high, 50)
+            lines = one.slope_low * x + one.intercept_high, one.slope_high * x + one.intercept_low
+            axes.fill_between(x, *lines, color=LINE, alpha=0.12, linewidth=0, label="95 % of slope and intercept")
+    room = max(0.05 * (high - low), 1e-9)
+    limits = (low - room, high + room)
+    axes.set(title=f"{one.name}: Passing and Bablok", xlabel="manual", ylabel="run", xlim=limits, ylim=limits)
+    axes.set_aspect("equal")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.grid(alpha=0.3)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 
 from pbsbatch.evaluate.figures import Figures
@@ -13,6 +14,14 @@ from pbsbatch.evaluate.tables import TABLES, Table, every_column, tables, text_o
 
 __all__ = ["FORMATS", "lines_of", "markdown", "render", "table_text"]
 
+NUMBER = re.compile(r"-(\d+(?:\.\d+)?)")
+TEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+       ">": r"\textgreater{}", "|": r"\textbar{}"}
+)  # fmt: skip
+NAMED_BY_CLASS = ("combined", "confusion-share")
+"""Tables whose columns are classes, whatever these are called."""
 FORMATS = ("json", "csv", "markdown", "latex")
 
 
@@ -44,8 +53,8 @@ def _json(value: object) -> object:
 
 def lines_of(table: Table) -> list[list[str]]:
     """Return the rows as text."""
-    return [[text_of(v, key if table.key != "combined" else "") for v, key in zip(row, table.keys, strict=True)]
-            for row in table.rows]  # fmt: skip
+    keys = table.keys if table.key not in NAMED_BY_CLASS else ("",) * len(table.keys)
+    return [[text_of(v, key) for v, key in zip(row, keys, strict=True)] for row in table.rows]
 
 
 def markdown(table: Table) -> str:
@@ -64,13 +73,15 @@ def _csv(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    body = "\n".join(" & ".join(_tex(cell) for cell in line) + r" \\" for line in lines_of(table))
-    head = " & ".join(_tex(head) for head in table.heads) + r" \\ \hline"
-    return f"% {table.title}\n\\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}\n{head}\n{body}\n\\end{{tabular}}\n"
+    body = "\n".join(" & ".join(map(_tex, line)) + r" \\" for line in lines_of(table))
+    head = " & ".join(map(_tex, table.heads)) + r" \\ \hline"
+    columns = "l" + "r" * (len(table.heads) - 1)
+    return f"% {table.title}\n\\begin{{tabular}}{{{columns}}}\n\\hline\n{head}\n{body}\n\\hline\n\\end{{tabular}}\n"
 
 
 def _tex(text: str) -> str:
-    out = text.replace("\\", r"\textbackslash ")
-    for sign in "&%$#_{}":
-        out = out.replace(sign, f"\\{sign}")
-    return out
+    """Return a cell as LaTeX sets it: a negative number with its minus, every other sign as itself."""
+    number = NUMBER.fullmatch(text)
+    if number:
+        return f"$-{number[1]}$"
+    return text.translate(TEX)

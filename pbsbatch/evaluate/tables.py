@@ -67,9 +67,15 @@ def text_of(value: Value, key: str) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
-        digits = 2 if key.startswith("count") else 1 if key.endswith("_um") else 4
-        return f"{value:.{digits}f}"
+        return f"{value:.{_digits(key)}f}"
     return str(value)
+
+
+def _digits(key: str) -> int:
+    """Return how many digits of a column are read."""
+    if key.startswith(("count", "bias", "low", "high", "intercept")) or key.endswith("_score"):
+        return 2
+    return 1 if key.endswith("_um") else 3 if key.startswith("slope") else 4
 
 
 def _of_rows(key: str, title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> Table:

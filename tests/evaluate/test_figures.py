@@ -17,7 +17,8 @@ from pbsbatch.evaluate import detection_ap
 from pbsbatch.evaluate.figures import ALL, figures
 from pbsbatch.evaluate.intervals import intervals
 from pbsbatch.evaluate.labels import Labelled, Labels, labels_from_coco
-from pbsbatch.evaluate.render import FORMATS, render
+from pbsbatch.evaluate.render import FORMATS, render, table_text
+from pbsbatch.evaluate.tables import Table
 from pbsbatch.evaluate.together import compared
 
 CLASSES = ("RBC", "WBC")
@@ -141,3 +142,15 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         assert "x.json" in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="--as must be one of rich, json"):
         CliRunner().invoke(app, ["evaluate", "x", "--truth", "y", "--as", "xml"], catch_exceptions=False)
+
+
+def test_every_sign_of_a_name_stands_in_latex_and_markdown_as_itself() -> None:
+    table = Table("classes", "Cells", ("", "bias", "a_b %"), ("name", "bias", "right"), (("a|b\\{c}~^<&$#", -1.5, 7),))
+    latex = table_text(table, "latex").splitlines()
+    assert latex[3] == r" & bias & a\_b \% \\ \hline"
+    name = r"a\textbar{}b\textbackslash{}\{c\}\textasciitilde{}\textasciicircum{}\textless{}\&\$\#"
+    assert latex[4] == name + r" & $-1.50$ & 7 \\"
+    assert latex[1] == r"\begin{tabular}{lrr}" and latex[2] == latex[-2] == r"\hline"
+    assert table_text(table, "markdown").splitlines()[4] == "| a\\|b\\{c}~^<&$# | -1.50 | 7 |"
+    share = Table("confusion-share", "Shares", ("true", "bias"), ("true", "bias"), (("a", 0.12345),))
+    assert table_text(share, "csv") == "true,bias\na,0.1235\n"  # a class called as a column of another table

@@ -80,3 +80,7 @@ def test_counts_that_cannot_be_meant_are_named(tmp_path: Path) -> None:
         assert "manual.csv" in str(caught.value)
     with pytest.raises(UsageError, match="either --truth or --reference"):
         CliRunner().invoke(app, ["evaluate", str(tmp_path)], catch_exceptions=False)
+
+
+def test_manual_counts_that_are_all_the_same_have_no_line() -> None:
+    assert np.isnan(passing_bablok(np.full(9, 7.0), np.arange(9.0))).all()
