@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pbsbatch.cli.bars import notes, with_bars
+from pbsbatch.cli.cells import crop
 from pbsbatch.cli.import_labels import import_labels
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from pbsbatch.datasets.readers import DataSet
-    from pbsbatch.synth.archive import ArchiveSpec, Tick
+    from pbsbatch.synth.archive import ArchiveSpec
 
 __all__ = ["app", "compose", "explore", "synth"]
 
-T = TypeVar("T")
-
-MOST_NOTES = 5
-
 app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True)
 
-
 app.command("import-labels")(import_labels)
+app.command("crop")(crop)
 
 
 @app.callback()
@@ -120,12 +115,12 @@ def compose(
     )  # fmt: skip
     source = load_source(_data_sets(data, split, data_diameter))
     workers = len(os.sched_getaffinity(0))
-    tally = _with_bars(
+    tally = with_bars(
         lambda tick: compose_archive(
             spec, source, output, images=images, file_format=file, force=force, workers=workers, tick=tick
         )
     )
-    _notes(source.left_out)
+    notes(source.left_out)
     cells = ", ".join(f"{n:,} {name}" for name, n in tally.cells.most_common()) or "no cells"
     typer.echo(f"{some(tally.images, 'composite')} with {cells} in {output} ({tally.crowds:,} cut or covered too far)")
 
@@ -167,35 +162,8 @@ def _data_sets(root: Path, split: str, diameter: float = 0.0) -> Sequence[DataSe
     return [replace(d, red_cell_px=diameter) if diameter else d for d in found]
 
 
-def _notes(problems: Sequence[str]) -> None:
-    """Tell what was wrong with labels, on stderr, the first of them in full."""
-    for problem in problems[:MOST_NOTES]:
-        typer.echo(f"note: {problem}", err=True)
-    if len(problems) > MOST_NOTES:
-        typer.echo(f"note: and {len(problems) - MOST_NOTES:,} more", err=True)
-
-
 def _with_progress(spec: ArchiveSpec) -> int:
     """Draw with a bar on a terminal, silently elsewhere; return the number of cells."""
     from pbsbatch.synth.archive import draw_archive
 
-    return _with_bars(lambda tick: draw_archive(spec, tick))
-
-
-def _with_bars(work: Callable[[Tick], T]) -> T:
-    """Do work that tells its steps, with a bar for each file on a terminal."""
-    if not sys.stderr.isatty():
-        return work(lambda name, done, of: None)
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def tick(name: str, done: int, of: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=of)
-            bar.update(tasks[name], completed=done, total=of)
-
-        return work(tick)
+    return with_bars(lambda tick: draw_archive(spec, tick))
