@@ -1,9 +1,9 @@
 """Make a published study again, by one command.
 
 `python -m benchmarks.study NAME [--data DIR] [--model NAME|PATH]` runs benchmarks/studies/NAME.toml, appends its rows
-to benchmarks/results/study_NAME.csv and prints them with the published figures beside ours; `--smoke` runs it in
-seconds and records nothing. Without NAME the studies are listed. `--readme` writes the table of recorded results into
-README.md. Where the data is not at hand a study is skipped with one line.
+to benchmarks/results/study_NAME.csv and prints what is shown of them, with the published figures beside ours; `--smoke`
+runs it in seconds and records nothing. Without NAME the studies are listed. `--readme` writes what was recorded last of
+each into README.md. Where the data is not at hand a study is skipped with one line.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Study:
     kind: str
     needs: Sequence[str]
     settings: Mapping[str, Any]
+    shown: Mapping[str, str]  # columns that a reader sees, with their titles
     published: Sequence[Published]
 
 
@@ -54,7 +55,7 @@ def read(name: str, *, smoke: bool = False) -> Study:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     settings = table["settings"] | (table["smoke"] if smoke else {})
     published = [Published(**row) for row in table.get("published", [])]
-    return Study(name, table["title"], table["kind"], table["needs"], settings, published)
+    return Study(name, table["title"], table["kind"], table["needs"], settings, table["shown"], published)
 
 
 def names() -> list[str]:
@@ -100,36 +101,38 @@ def main() -> None:
     if asked.json:
         record.show({"study": study.name, "rows": rows})
         return
-    print(markdown(rows))
-    if study.published:
-        print(markdown(beside(study, rows)))
+    print(markdown(beside(study, rows)))
 
 
 def beside(study: Study, rows: Sequence[Mapping[str, Any]]) -> Rows:
-    """Return published figures with ours; the last row that fits counts."""
+    """Return what is shown of our rows, by the titles of its columns, with what was published of each row."""
     out = []
-    for p in study.published:
-        fits = [r for r in rows if all(str(r.get(k)) == str(v) for k, v in p.row.items())]
-        ours = fits[-1].get(p.column, "") if fits else ""
-        what = ", ".join([*map(str, p.row.values()), p.column])
-        out.append({"study": study.title, "what": what, "published": p.value, "by": p.source, "ours": ours})
+    for row in rows:
+        fits = [p for p in study.published if all(str(row.get(k)) == str(v) for k, v in p.row.items())]
+        said = "; ".join(f"{study.shown[p.column]} {p.value} ({p.source})" for p in fits)
+        ours = {title: row.get(column, "") for column, title in study.shown.items()}
+        out.append(ours | ({"published": said} if study.published else {}))
     return out
 
 
 def with_table(text: str) -> str:
-    """Return a README with the table of recorded results between its marks; studies without any are left out."""
-    rows: Rows = []
-    for name in names():
-        path = record.RESULTS / f"study_{name}.csv"
-        if path.is_file():
-            with path.open(encoding="utf-8", newline="") as handle:
-                rows += beside(read(name), list(csv.DictReader(handle)))
+    """Return a README with what was recorded last of each study between its marks."""
     head, found, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (found and end):
         raise SystemExit(f"README.md lacks the marks {BEGIN} and {END}")
-    table = markdown(rows) if rows else ""
-    return f"{head}{BEGIN}\n{table}{END}{tail}"
+    return f"{head}{BEGIN}\n{''.join(_recorded(read(name)) for name in names())}{END}{tail}"
+
+
+def _recorded(study: Study) -> str:
+    path = record.RESULTS / f"study_{study.name}.csv"
+    if not path.is_file():
+        return f"\n**{study.title}** (`{study.name}`): not recorded.\n"
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    last = [row for row in rows if row["date"] == rows[-1]["date"]]
+    model = f", {last[0]['model']} {last[0]['version']}" if "model" in last[0] else ""
+    return f"\n**{study.title}** (`{path.name}`{model})\n\n{markdown(beside(study, last))}"
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

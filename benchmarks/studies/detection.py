@@ -44,18 +44,23 @@ def cbc(settings: Mapping[str, Any], data: Path, model_name: str) -> Rows:
         for i in np.flatnonzero(halves == half).tolist():
             tuned[i] = _above(found[i], cuts)
     shipped = [_above(c, np.array(thresholds(run_at))) for c in found]
-    row = _about(model, engine) | {"set": "cbc", "fields": len(fields)}
-    for title, cells in (("raw", found), ("tuned", tuned), ("shipped", shipped)):
-        ap = detection_ap(
-            [s.boxes for s in fields], [s.classes for s in fields], [c.boxes for c in cells],
-            [c.classes for c in cells], [c.scores for c in cells], len(CLASSES),
-        )  # fmt: skip
-        at = _fates(fields, cells, np.arange(len(fields))).at([-np.inf])
-        row |= {f"map50_{title}": figure(ap.ap50), f"map_{title}": figure(ap.ap)}
-        for k, name in enumerate(CLASSES):
-            row |= {f"{name}_ap50_{title}": figure(ap.ap50_per_class[k]), f"{name}_f1_{title}": figure(at.f1[k, 0])}
+    about = _about(model, engine) | {"fields": len(fields)}
     engine.close()
-    return [row | {"rbc_mape": _red_error(fields, shipped)}]
+    kinds = {"none": found, "of the other half's best F1": tuned, "shipped": shipped}
+    return [about | {"thresholds": title} | _precisions(fields, cells) for title, cells in kinds.items()]
+
+
+def _precisions(fields: Sequence[Sample], found: Sequence[Detections]) -> dict[str, Any]:
+    """Return average precision, F1 of all that is kept, and the error of red cells' counts."""
+    ap = detection_ap(
+        [s.boxes for s in fields], [s.classes for s in fields], [c.boxes for c in found], [c.classes for c in found],
+        [c.scores for c in found], len(CLASSES),
+    )  # fmt: skip
+    at = _fates(fields, found, np.arange(len(fields))).at([-np.inf])
+    row: dict[str, Any] = {"map50": figure(ap.ap50), "map": figure(ap.ap)}
+    for k, name in enumerate(CLASSES):
+        row |= {f"{name}_ap50": figure(ap.ap50_per_class[k]), f"{name}_f1": figure(at.f1[k, 0])}
+    return row | {"rbc_mape": _red_error(fields, found)}
 
 
 def composites(settings: Mapping[str, Any], data: Path, model_name: str) -> Rows:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch import models
 from pbsbatch.datasets.compose import ComposeSpec, Composite, Source, compose_archive, load_source
 from pbsbatch.datasets.readers import DataSet
 from pbsbatch.evaluate.labels import labels_from_run
@@ -24,7 +25,8 @@ __all__ = ["seams"]
 SLOT_PX, DIAMETER = 288, 28.8
 """Red cells of 28.8 px: 0.25 um per pixel. The largest field then takes about 190 px of its slot."""
 APART_PX = 24
-"""Fields nearer to each other are not counted: the network sees across."""
+"""Fields nearer to each other, or to the slide's border, are not counted: the network sees across, and alone a field
+has that much glass around it."""
 
 
 class Alone:
@@ -48,19 +50,20 @@ def seams(settings: Mapping[str, Any], data: Path, model: str) -> list[dict[str,
     columns, rows = settings["columns"], settings["rows"]
     spec = ComposeSpec(columns * SLOT_PX, rows * SLOT_PX, grid=(columns, rows), scales=(1.0,), diameter=DIAMETER)
     scene = Composite(spec, source, 0)
-    places = _apart([part.place for part in scene.parts()])
+    places = _apart([part.place for part in scene.parts()], (spec.width, spec.height))
     with TemporaryDirectory() as folder:
         slide = _run(Path(folder) / "whole", lambda out: _slide(spec, source, out), model)
         fields = _run(Path(folder) / "alone", lambda out: _fields(scene, places, out), model)
         kinds, centres = _found(slide)["composite_0000.tif"]
-        alone = {name: found[0] for name, found in _found(fields).items()}
+        alone = _found(fields)
         names = _classes(slide)
     whole, single = (np.zeros((len(places), len(names)), np.int64) for _ in range(2))
     for n, (x, y, w, h) in enumerate(places):
-        here = (centres >= (x, y)).all(1) & (centres < (x + w, y + h)).all(1)
-        whole[n] = np.bincount(kinds[here], minlength=len(names))
-        single[n] = np.bincount(alone[f"field_{n:04d}.png"], minlength=len(names))
-    row: dict[str, Any] = {"model": model, "slide_px": f"{spec.width}x{spec.height}", "fields": len(places)}
+        whole[n] = _within(kinds, centres, (x, y, w, h), len(names))
+        single[n] = _within(*alone[f"field_{n:04d}.png"], (APART_PX, APART_PX, w, h), len(names))
+    about = models.load(model).spec
+    row: dict[str, Any] = {"model": about.name, "version": about.version}
+    row |= {"slide_px": f"{spec.width}x{spec.height}", "fields": len(places)}
     for k, name in enumerate(names):
         row |= {f"{name}_slide": int(whole[:, k].sum()), f"{name}_alone": int(single[:, k].sum())}
     return [row | {
@@ -70,13 +73,24 @@ def seams(settings: Mapping[str, Any], data: Path, model: str) -> list[dict[str,
     }]  # fmt: skip
 
 
-def _apart(places: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
-    """Return the places that keep their distance from all others."""
+def _within(
+    kinds: NDArray[np.int64], centres: NDArray[np.float64], place: tuple[int, int, int, int], classes: int
+) -> NDArray[np.int64]:
+    """Count the cells of each class whose centre lies in a place."""
+    x, y, w, h = place
+    here = (centres >= (x, y)).all(1) & (centres < (x + w, y + h)).all(1)
+    return np.bincount(kinds[here], minlength=classes)
+
+
+def _apart(places: list[tuple[int, int, int, int]], size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """Return the places that keep their distance from all others, and from the slide's border."""
     box = np.array(places)
     low, high = box[:, :2], box[:, :2] + box[:, 2:]
     near = (low[:, None] < high[None] + APART_PX).all(2) & (low[None] < high[:, None] + APART_PX).all(2)
     np.fill_diagonal(near, False)
-    return [place for place, touched in zip(places, near.any(1).tolist(), strict=True) if not touched]
+    at_border = (low < APART_PX).any(1) | (high > np.array(size) - APART_PX).any(1)
+    touched = (near.any(1) | at_border).tolist()
+    return [place for place, one in zip(places, touched, strict=True) if not one]
 
 
 def _slide(spec: ComposeSpec, source: Source, out: Path) -> None:

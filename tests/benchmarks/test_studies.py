@@ -30,9 +30,10 @@ def test_a_study_runs_at_smoke_size(
     monkeypatch.setattr("sys.argv", ["study", name, "--data", str(folder), "--smoke"])
     study.main()
     told = capsys.readouterr().out
+    asked = study.read(name, smoke=True)
     assert told.startswith("| ") and "nan" not in told.lower()
-    for published in study.read(name, smoke=True).published:
-        assert published.source in told
+    assert all(title in told for title in asked.shown.values())
+    assert not asked.published or any(p.source in told for p in asked.published)
 
 
 @pytest.mark.usefixtures("nothing_recorded")
@@ -55,11 +56,30 @@ def test_unknown_studies_are_refused_and_all_are_listed(
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == NAMES
 
 
-def test_published_figures_stand_beside_the_last_row_that_fits() -> None:
-    asked = study.read("stitched")
-    rows = [{"images": "grid 2x2", "f1": 0.5}, {"images": "grid 2x2", "f1": 0.75}]
-    told = {r["what"]: r["ours"] for r in study.beside(asked, rows)}
-    assert told["grid 2x2, f1"] == 0.75 and told["grid 1x1, f1"] == ""
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_published_is_of_a_column_that_is_shown(name: str) -> None:
+    asked = study.read(name)
+    assert all(p.column in asked.shown and set(p.row) <= set(asked.shown) for p in asked.published)
+    assert len(set(asked.shown.values())) == len(asked.shown)
+
+
+def test_published_figures_stand_beside_the_row_that_they_are_of() -> None:
+    rows = [{"images": "grid 2x2", "f1": 0.5}, {"images": "grid 7x7", "f1": 0.75}]
+    two, seven = study.beside(study.read("stitched"), rows)
+    assert (two["images"], two["F1"]) == ("grid 2x2", 0.5) and two["published"].startswith("F1 0.955 (")
+    assert (seven["F1"], seven["published"]) == (0.75, "")
+
+
+def test_the_readme_gets_the_rows_that_were_recorded_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    told = study.with_table(f"above\n{study.BEGIN}\nold\n{study.END}\nbelow\n")
+    assert told.count("not recorded") == len(NAMES) and "old" not in told
+    for f1 in (0.25, 0.75):
+        monkeypatch.setattr(record, "machine", lambda f1=f1: {"date": f"at {f1}"})
+        record.append("study_stitched", [{"model": "m", "version": "3", "images": "grid 2x2", "f1": f1}])
+    told = study.with_table(told)
+    assert "0.75" in told and "0.25" not in told and "`study_stitched.csv`, m 3" in told
+    assert told.startswith("above\n") and told.endswith("below\n") and told.count("not recorded") == len(NAMES) - 1
 
 
 def test_the_readme_shows_the_recorded_results() -> None:
