@@ -21,33 +21,54 @@ from pbsbatch.evaluate import Verdicts, detection_ap, fields_found, fields_truth
 from pbsbatch.evaluate.sweep import sweep
 from pbsbatch.evaluate.together import Compared
 from pbsbatch.models.base import Model
+from pbsbatch.models.dense import DenseModel
 
 __all__ = ["cbc", "composites", "sample_of"]
 
 Rows = list[dict[str, Any]]
+TUNED = "best F1 of the other half"
 
 
 def cbc(settings: Mapping[str, Any], data: Path, model_name: str) -> Rows:
-    """Average precision of each class: of every candidate, and above thresholds chosen on the other half of the fields.
+    """Average precision of each class: of every candidate, tuned, and as shipped.
 
-    Fields are halved by turns of their names; each half is judged at the thresholds that have the best F1 on the other.
+    Fields are halved by turns of their names; each half is judged at the suppression and the thresholds that have the
+    best F1 on the other.
     """
     run_at = models.load(model_name)
     model = wide_open(run_at)
     engine = engines.load(model)
     fields = cbc_unseen(data, settings["splits"])[: settings["fields"] or None]
-    found = [cells_of(model, engine, s, "estimated") or Detections.empty() for s in fields]
-    halves = np.arange(len(fields)) % 2
-    tuned = list(found)
-    for half in (0, 1):
-        cuts = _best_cuts(_both(fields, found, np.flatnonzero(halves != half)))
-        for i in np.flatnonzero(halves == half).tolist():
-            tuned[i] = _above(found[i], cuts)
-    shipped = [_above(c, np.array(thresholds(run_at))) for c in found]
-    about = _about(model, engine) | {"fields": len(fields)}
+    found = _cells(model, engine, fields)
+    about, grid = _about(model, engine) | {"fields": len(fields)}, {"shipped": found}
+    if isinstance(model, DenseModel):
+        grid |= {f"{iou:g}": _cells(model.at(model.thresholds, iou), engine, fields) for iou in settings["nms_iou"]}
     engine.close()
-    kinds = {"none": found, "of the other half's best F1": tuned, "shipped": shipped}
-    return [about | {"thresholds": title} | _precisions(fields, cells) for title, cells in kinds.items()]
+    tuned, limits = _tuned(fields, grid)
+    shipped = [_above(c, np.array(thresholds(run_at))) for c in found]
+    kinds = {"none": ("shipped", found), TUNED: (limits, tuned), "shipped": ("shipped", shipped)}
+    return [
+        about | {"thresholds": title, "nms_iou": iou} | _precisions(fields, cells)
+        for title, (iou, cells) in kinds.items()
+    ]
+
+
+def _cells(model: Model, engine: Engine, fields: Sequence[Sample]) -> list[Detections]:
+    return [cells_of(model, engine, field, "estimated") or Detections.empty() for field in fields]
+
+
+def _tuned(fields: Sequence[Sample], grid: Mapping[str, Sequence[Detections]]) -> tuple[list[Detections], str]:
+    """Return each half's cells at what is best on the other half, and the suppressions that were."""
+    tuned, limits = [Detections.empty()] * len(fields), []
+    halves = np.arange(len(fields)) % 2
+    for half in (0, 1):
+        others = np.flatnonzero(halves != half)
+        best = {iou: _best_cuts(_both(fields, found, others)) for iou, found in grid.items()}
+        iou = max(best, key=lambda iou: best[iou][1])  # of equals the shipped one
+        for i in np.flatnonzero(halves == half).tolist():
+            tuned[i] = _above(grid[iou][i], best[iou][0])
+        limits.append(iou)
+    return tuned, " and ".join(dict.fromkeys(limits))
 
 
 def _precisions(fields: Sequence[Sample], found: Sequence[Detections]) -> dict[str, Any]:
@@ -141,11 +162,12 @@ def _both(fields: Sequence[Sample], found: Sequence[Detections], which: NDArray[
     )  # fmt: skip
 
 
-def _best_cuts(both: Compared) -> NDArray[np.float64]:
-    """Return the thresholds that `pbsbatch tune` would choose for F1; 1 for a class that nothing tells of."""
+def _best_cuts(both: Compared) -> tuple[NDArray[np.float64], float]:
+    """Return the thresholds that `pbsbatch tune` would choose for F1, 1 where nothing tells, and its mean."""
     seen = verdicts(both.true, both.found, len(CLASSES))
     sweeps = [sweep(both, seen, k, "f1") for k in range(len(CLASSES))]
-    return np.array([1.0 if s is None else s.threshold for s in sweeps])
+    known = [one.values[one.best] for one in sweeps if one is not None]
+    return np.array([1.0 if s is None else s.threshold for s in sweeps]), float(np.mean(known)) if known else 0.0
 
 
 def _above(cells: Detections, cuts: NDArray[np.float64]) -> Detections:
