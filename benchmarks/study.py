@@ -47,13 +47,15 @@ class Study:
     published: Sequence[Published]
 
 
-def read(name: str, *, smoke: bool = False) -> Study:
-    """Return a study; a smoke run overrides its settings by [smoke]."""
+def read(name: str, size: str = "") -> Study:
+    """Return a study; a smoke run overrides its settings by [smoke], a short one by [short]."""
     path = STUDIES / f"{name}.toml"
     if not path.is_file():
         raise SystemExit(f"no study {name!r}: there are {', '.join(names())}")
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    settings = table["settings"] | (table["smoke"] if smoke else {})
+    if size and size not in table:
+        raise SystemExit(f"the study {name} has no {size} setting")
+    settings = table["settings"] | (table[size] if size else {})
     published = [Published(**row) for row in table.get("published", [])]
     return Study(name, table["title"], table["kind"], table["needs"], settings, table["shown"], published)
 
@@ -78,7 +80,9 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="of the study; none: list them")
     parser.add_argument("--data", type=Path, help="folder of the public data sets (default: PBSBATCH_DATA)")
     parser.add_argument("--model", default="smear")
-    parser.add_argument("--smoke", action="store_true", help="seconds instead of minutes; nothing is recorded")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_true", help="seconds instead of minutes; nothing is recorded")
+    size.add_argument("--short", action="store_true", help="minutes instead of hours, for a study that has it")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
     parser.add_argument("--readme", action="store_true", help="write recorded results into README.md")
@@ -89,7 +93,7 @@ def main() -> None:
     if asked.name is None:
         print("\n".join(f"{name:<16}{read(name).title}" for name in names()))
         return
-    study = read(asked.name, smoke=asked.smoke)
+    study = read(asked.name, "smoke" if asked.smoke else "short" if asked.short else "")
     data = asked.data or record.data_folder()
     missing = [part for part in study.needs if data is None or not (data / part).is_dir()]
     if data is None or missing:

@@ -93,7 +93,8 @@ def typed(settings: Mapping[str, Any], data: Path, _model: str) -> list[dict[str
     rows = []
     for variant in settings["variants"]:
         net = _teach(Taught(parts[0], list(_specs(variant, settings["size"]))), settings)
-        facts = {"variant": variant["name"], "steps": settings["steps"], "left_out": left_out}
+        facts = {"variant": variant["name"], "left_out": left_out}
+        facts |= {name: settings[name] for name in ("setting", "steps", "size", "batch")}
         rows += [facts | row for row in _judged(net, parts[1], settings)]
     return rows
 

@@ -30,7 +30,7 @@ def test_a_study_runs_at_smoke_size(
     monkeypatch.setattr("sys.argv", ["study", name, "--data", str(folder), "--smoke"])
     study.main()
     told = capsys.readouterr().out
-    asked = study.read(name, smoke=True)
+    asked = study.read(name, "smoke")
     assert told.startswith("| ") and "nan" not in told.lower()
     assert all(title in told for title in asked.shown.values())
     assert not asked.published or any(p.source in told for p in asked.published)
@@ -51,6 +51,9 @@ def test_unknown_studies_are_refused_and_all_are_listed(
 ) -> None:
     with pytest.raises(SystemExit, match="no study 'x': there are cbc"):
         study.read("x")
+    with pytest.raises(SystemExit, match="the study cbc has no short setting"):
+        study.read("cbc", "short")
+    assert study.read("typed", "short").settings["steps"] < study.read("typed").settings["steps"]
     monkeypatch.setattr("sys.argv", ["study"])
     study.main()
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == NAMES
