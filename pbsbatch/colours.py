@@ -22,7 +22,7 @@ ZONE_COLOURS: Final[Mapping[str, str]] = {
     "empty": "#8b949e", "thick": "#d55e00", "monolayer": "#009e73", "feather": "#56b4e9", "blurred": "#aa3377",
     "unseen": "#000000",
 }  # fmt: skip
-"""Of the parts of a smear; view/assets/smear.js has the same."""
+"""Of the parts of a smear."""
 OTHER_COLOURS: Final = ("#b58900", "#1b9e77", "#c51b7d", "#6b7280", "#a6761d", "#4d9221")
 """In turn, of names that have no colour of their own."""
 OUTLINES: Final = (

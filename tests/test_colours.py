@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
-from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -51,12 +49,6 @@ def test_no_two_look_alike(which: str, eyes: str) -> None:
     near = {pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])) for pair in itertools.combinations(seen, 2)}
     pair = min(near, key=lambda p: near[p])
     assert near[pair] >= APART, (pair, near[pair])
-
-
-def test_the_viewer_s_script_has_the_same_parts_of_a_smear() -> None:
-    script = files("pbsbatch.view").joinpath("assets/smear.js").read_text(encoding="utf-8")
-    found = dict(re.findall(r'(\w+): "(#[0-9a-f]{6})"', script.partition("ZONE_COLOURS")[2].partition(";")[0]))
-    assert found == dict(ZONE_COLOURS)
 
 
 def test_names_without_a_colour_get_one_each() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pbsbatch.models.taxonomy import ABNORMAL, UNSURE
 from pbsbatch.store import StoredSlide
+from pbsbatch.view.maps import TypesSeen
 from pbsbatch.view.tiles import DEEPEST, Grid, Place
 
 __all__ = ["BINS", "MOST_CELLS", "Columns", "Index", "build", "read_rows"]
@@ -34,6 +35,7 @@ MOST_CELLS = 2000
 """Cells that a tile of outlines holds at most; where there are more, they are drawn from the label image."""
 MOST_UNSURE = 1000
 WHITE = "WBC"
+SIDES = ("x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Index:
     near: int  # the coarsest level at which every tile has at most MOST_CELLS cells, or DEEPEST
     unsure: tuple[tuple[int, float, float], ...]  # id, x, y: those that most need a look come first
     unsure_total: int
+    seen: NDArray[np.int32]  # (types, rows, columns) how many cells of each type lie in each block of the slide
 
     def rows(self, store: StoredSlide, place: Place, read: Rows) -> Columns:
         """Return the cells that belong to a tile, in the order of their ids."""
@@ -87,7 +90,7 @@ def build(store: StoredSlide) -> Index:
     counts = np.zeros((kinds, sorts + 1, BINS), np.int64)
     bands = np.zeros(-(-grid.height // BAND_PX) + 2, np.int64)
     tiles = np.zeros(grid.shape(0), np.int64)
-    half, least, total = 0.0, _Least(), 0
+    half, least, total, seen = 0.0, _Least(), 0, TypesSeen(store.tiles.blocks, sorts)
     for columns in _pieces(store):
         ids = columns["id"]
         binned = np.clip(np.searchsorted(EDGES, columns["score"], side="right") - 1, 0, BINS - 1)
@@ -96,11 +99,14 @@ def build(store: StoredSlide) -> Index:
         band = np.clip(np.floor(columns["y0"] / BAND_PX) + 1, 1, len(bands) - 1).astype(np.int64)  # 1: also above it
         np.add.at(bands, band, 1)
         _counted(tiles, columns, grid, 0)
+        typed = {name: columns[name][columns["type"] < sorts] for name in ("type", *SIDES)}
+        seen.add(typed["type"], *_centres(typed, grid))
         half = max(half, float((columns["y1"] - columns["y0"]).max(initial=0)) / 2)
         total += least.take(columns, _centres(columns, grid), _looked_at(store, columns), sorts)
     bands = np.concatenate([[0], np.cumsum(bands[1:])]).astype(np.int64)
     return Index(
-        grid, classes, types, bins, counts, bands, half + 1, _near(store, grid, tiles), least.ordered(), total
+        grid, classes, types, bins, counts, bands, half + 1, _near(store, grid, tiles), least.ordered(), total,
+        seen.counts,
     )  # fmt: skip
 
 
@@ -111,7 +117,7 @@ def _pieces(store: StoredSlide) -> Iterator[Columns]:
 
 def _centres(columns: Columns, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the centres of boxes; one beyond the slide is taken to its border, so that a tile has it."""
-    x0, y0, x1, y1 = (columns[name].astype(np.float64) for name in ("x0", "y0", "x1", "y1"))
+    x0, y0, x1, y1 = (columns[name].astype(np.float64) for name in SIDES)
     return np.clip((x0 + x1) / 2, 0, grid.width - 0.5), np.clip((y0 + y1) / 2, 0, grid.height - 0.5)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pbsbatch.geometry import Box
 from pbsbatch.store import StoredLabels, StoredSlide
-from pbsbatch.view.index import MOST_CELLS, Columns, Index, Rows
+from pbsbatch.view.index import MOST_CELLS, SIDES, Columns, Index, Rows
 from pbsbatch.view.tiles import SIDE, Place
 from pbsbatch_kernels.masks import cut
 from pbsbatch_kernels.polygons import trace
@@ -32,7 +32,6 @@ REACH = SIDE
 """Cells that reach farther out of their tile, in pixels of the level, are drawn as boxes."""
 ROOM = 0.25
 """A mask may lie outside its box by this share of the box."""
-SIDES = ("x0", "y0", "x1", "y1")
 
 
 def near(store: StoredSlide, index: Index, place: Place, read: Rows) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any
 
 from pbsbatch.colours import CLASS_COLOURS, TYPE_COLOURS, colours_of
 from pbsbatch.errors import PbsbatchError, UsageError, one_line
+from pbsbatch.store import StoredSlide
 from pbsbatch.view import overlay
 from pbsbatch.view.cache import Cache
 from pbsbatch.view.index import BINS
@@ -122,11 +123,10 @@ class Site:
     def _slide(self, opened: Opened, _: Mapping[str, int]) -> Answer:
         slide, store = opened.slide, opened.slide.store
         names = dict(zip(store.classes, colours_of(store.classes, CLASS_COLOURS), strict=True))
-        types = dict(zip(store.types, colours_of(store.types, TYPE_COLOURS, len(store.classes)), strict=True))
         return _json({
             "id": slide.id, "name": slide.name, "width": opened.grid.width, "height": opened.grid.height,
             "mpp": slide.mpp, "side": SIDE, "coarsest": opened.grid.coarsest, "cells": store.info.cells,
-            "classes": names, "types": types, "preview_because": opened.pixels.problem,
+            "classes": names, "types": _types(store), "preview_because": opened.pixels.problem,
             "analysed": store.info.analysed_fraction, "row": dict(slide.row),
         })  # fmt: skip
 
@@ -138,7 +138,8 @@ class Site:
         })  # fmt: skip
 
     def _map(self, opened: Opened, _: Mapping[str, int]) -> Answer:
-        return _json(smear_map(opened.slide.store.tiles.blocks))
+        store = opened.slide.store
+        return _json(smear_map(store.tiles.blocks, opened.index.seen, _types(store)))
 
     def _tile(self, opened: Opened, asked: Mapping[str, int]) -> Answer:
         place = _place(opened, asked)
@@ -188,6 +189,11 @@ def leaflet() -> Path:
             cure="Install it: pip install 'pbsbatch[view]', or pip install xstatic-leaflet",
         )
     return found
+
+
+def _types(store: StoredSlide) -> dict[str, str]:
+    """Return the names of a slide's types with their colours."""
+    return dict(zip(store.types, colours_of(store.types, TYPE_COLOURS, len(store.classes)), strict=True))
 
 
 def _place(opened: Opened, asked: Mapping[str, int]) -> Place | None:

@@ -195,6 +195,13 @@ def test_the_smear_map_colours_the_blocks(server: Viewer, page: Page, results: R
     assert "map=density" in page.value("location.hash")
     _choose_map(page, "zones")
     assert "monolayer" in page.value("document.getElementById('zones').innerText")
+    _choose_map(page, "type")
+    legend = page.value("document.getElementById('zones').innerText")
+    cells = open_store(results.out / "slides" / f"{results.slides['here'].id}.zarr").cells
+    for kind, name in enumerate(("lobed", "round", "unsure")):
+        assert f"{name}{(cells['type'] == kind).sum()}" in legend.replace("\n", "").replace(" ", "")
+    assert "most frequent type" in page.value("document.getElementById('block').textContent")
+    assert _ink_of_map(page, 0.5, 0.5) > 100
     _choose_map(page, "")
     numbers = page.value("document.getElementById('numbers').innerText")
     assert "From the monolayer, 0.42 mm²" in numbers and "5,123" in numbers and "777" in numbers

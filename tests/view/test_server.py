@@ -155,7 +155,7 @@ def test_facts_of_a_slide_its_index_and_its_map(server: Viewer, results: Results
     index = json.loads(ask(server, f"index/{drawn.id}.json")[1])
     assert np.sum(index["counts"]) == facts["cells"] and index["near"] == 2
     smear = json.loads(ask(server, f"map/{drawn.id}.json")[1])
-    assert {"density", "overlap", "focus", "zones"} <= {f["name"] for f in smear["figures"]}
+    assert {"density", "overlap", "focus", "zones", "type"} <= {f["name"] for f in smear["figures"]}
     assert all(len(f["values"]) == len(smear["columns"]) * len(smear["rows"]) for f in smear["figures"])
     assert smear["columns"][0][0] == 0 and smear["columns"][-1][1] >= 1700
 

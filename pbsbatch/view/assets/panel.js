@@ -1,5 +1,4 @@
 // What stands beside the map: the list of slides, toggles, the numbers of a cell, legends. Text from outside is text, never markup.
-import { ZONE_COLOURS } from "./smear.js";
 
 export const $ = (id) => document.getElementById(id);
 const whole = (n) => Math.round(n).toLocaleString("en");
@@ -94,18 +93,23 @@ export function fillFigures(data) {
 }
 
 export function showLegend(smear, mpp) {
-  const figure = smear?.figure ?? null, zones = figure?.names;
-  $("legend").hidden = !figure || Boolean(zones);
-  $("zones").hidden = !zones;
-  $("block").textContent = figure && smear.zones && !zones ? "The line runs around the monolayer: densities are counted within it." : "";
+  const figure = smear?.figure ?? null, kinds = figure?.names;
+  $("legend").hidden = !figure || Boolean(kinds);
+  $("zones").hidden = !kinds;
+  const line = smear?.zones && figure !== smear.zones ? "The line runs around the monolayer: densities are counted within it." : "";
+  $("block").textContent = !figure ? "" : figure.counts ? `The blocks show ${figure.meaning}. ${line}` : line;
   if (!figure) return;
   $("meaning").textContent = figure.meaning; $("low").textContent = figure.low; $("high").textContent = figure.high;
-  if (zones) $("zones").replaceChildren(...zones.map((name) => {
+  if (kinds) $("zones").replaceChildren(...kinds.map((name, i) => {
     const swatch = element("i", { className: "swatch" });
-    swatch.style.background = ZONE_COLOURS[name] || "#000000";
-    const area = smear.area(name);  // in level-0 px
-    return element("li", {}, swatch, name, element("small", { textContent: !area ? "" : mpp ? `${(area * mpp * mpp / 1e6).toFixed(2)} mm²` : `${(area / 1e6).toFixed(1)} MP` }));
+    swatch.style.background = figure.colours[i];
+    return element("li", {}, swatch, name, element("small", { textContent: figure.counts ? whole(figure.counts[i]) : zoneArea(smear.area(name), mpp) }));
   }));
+}
+
+function zoneArea(area, mpp) {
+  // of level-0 pixels
+  return !area ? "" : mpp ? `${(area * mpp * mpp / 1e6).toFixed(2)} mm²` : `${(area / 1e6).toFixed(1)} MP`;
 }
 
 const BARS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000];

@@ -2,12 +2,11 @@
 import { Canvas } from "./cells.js";
 
 const RAMP = ["#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838"].map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
-export const ZONE_COLOURS = { empty: "#8b949e", thick: "#d55e00", monolayer: "#009e73", feather: "#56b4e9", blurred: "#aa3377", unseen: "#000000" };
 
 export class Smear {
   constructor(map, data) {
     Object.assign(this, { map, data, figure: null });
-    this.zones = data.figures.find((f) => f.names);
+    this.zones = data.figures.find((f) => f.name === "zones");
     this.layer = new Canvas("smear", (...a) => this.draw(...a)).addTo(map);
   }
   remove() { this.layer.remove(); }
@@ -41,7 +40,7 @@ export class Smear {
     }, 0);
   }
   colour(value) {
-    if (this.figure.names) return ZONE_COLOURS[this.figure.names[value]] || "#000000";
+    if (this.figure.names) return this.figure.colours[value];
     const { low, high } = this.figure, t = Math.min(1, Math.max(0, (value - low) / (high - low || 1))) * (RAMP.length - 1);
     const i = Math.min(RAMP.length - 2, Math.floor(t)), mix = RAMP[i].map((v, k) => Math.round(v + (RAMP[i + 1][k] - v) * (t - i)));
     return `rgb(${mix})`;
