@@ -32,6 +32,7 @@ class Config:
     score_threshold: float | None = None
     thresholds: tuple[tuple[str, float], ...] = ()  # least score by class, in place of the model's own
     nms_iou: float | None = None  # overlap above which the better cell of a class stays; None: the model's
+    preset: str | None = None  # thresholds and suppression of a study, by its name
     keep_candidates: bool = False  # keep what cells were chosen from, for `tune`
     differential: bool = True  # give white cells their types
     classifier: str = "differential"
@@ -73,7 +74,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-UNUSUAL_FIELDS = ("thresholds", "nms_iou", "keep_candidates")
+UNUSUAL_FIELDS = ("thresholds", "nms_iou", "preset", "keep_candidates")
 """Result fields that are part of the key only where they are set: results made before there were any stay."""
 RESULT_FIELDS = ("scales", "score_threshold", "core", "halo", "origin", "max_failed_tiles")
 
@@ -133,7 +134,7 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
         if isinstance(values.get(name), str):
             values[name] = parse_bytes(values[name])
     for names, kinds, said in (
-        (("model", "classifier", "engine", "scheduler", "until", "scales"), (str,), "text"),
+        (("model", "classifier", "engine", "scheduler", "until", "scales", "preset"), (str,), "text"),
         (("mpp", "score_threshold", "max_failed_tiles", "patience", "nms_iou"), (int, float), "a number"),
         (("core", "halo", "workers", "memory", "stage_bytes"), (int,), "a whole number"),
         (("fresh", "quiet", "deidentify", "differential", "keep_candidates"), (bool,), "true or false"),

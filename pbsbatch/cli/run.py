@@ -38,6 +38,12 @@ def run(
     score_threshold: Annotated[
         float | None, typer.Option("--score-threshold", help="Leave out cells with a lower score, 0 to 1.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset", help="Take thresholds and suppression of a study: cbc-2023, cbc-2023-frozen or smear-2021."
+        ),
+    ] = None,
     keep_candidates: Annotated[
         bool | None,
         typer.Option("--keep-candidates", help="Keep what cells were chosen from, for `pbsbatch tune`: 1 kB a cell."),
@@ -116,7 +122,7 @@ def run(
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
             "differential": differential, "classifier": classifier, "scales": scales,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
-            "until": until, "keep_candidates": keep_candidates,
+            "until": until, "keep_candidates": keep_candidates, "preset": preset,
             "deidentify": deidentify, "key_file": key_file, "stage": stage,
             "stage_bytes": None if stage_bytes is None else parse_bytes(stage_bytes),
             "quiet": quiet, "memory": None if memory is None else parse_bytes(memory),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
 
 from pbsbatch.cli.console import some
 from pbsbatch.cli.train import INTERRUPTED, Wish, config_of, course_of, need, sets_of, stopped_by_signals
 from pbsbatch.cli.train_view import DetectorView
+from pbsbatch.datasets.samples import names_of
 from pbsbatch.disk import make_folder, output_errors
+from pbsbatch.models.words import COUNTED
 from pbsbatch.train.rcnn.settings import RcnnSettings, read_settings
 
 if TYPE_CHECKING:
+    from pbsbatch.models.rcnn_facts import RcnnFacts
     from pbsbatch.train.detector import Data
 
 __all__ = ["train_rcnn"]
@@ -27,6 +33,7 @@ def train_rcnn(wish: Wish, arch: str | None, preset: str | None, freeze: str | N
     """Train and finish; return the exit code."""
     settings = _settings(wish, arch, preset, freeze)
     need("torchvision")
+    from pbsbatch.datasets.readers.vocabulary import Vocabulary
     from pbsbatch.train.detector import Data
     from pbsbatch.train.fields import load_training, load_validation
     from pbsbatch.train.machine import choose_device
@@ -40,8 +47,9 @@ def train_rcnn(wish: Wish, arch: str | None, preset: str | None, freeze: str | N
     with RcnnView(settings.steps, settings.minutes) as view:
         view.say("reading fields")
         start = time.monotonic()
-        fields, weights = load_training(settings, wish.data)
-        data = Data(fields, weights, load_validation(settings, wish.data))
+        words = Vocabulary(own=True, count_as=settings.count_as)
+        fields, weights = load_training(settings, wish.data, words)
+        data = Data(fields, weights, load_validation(settings, wish.data, words))
         view.say(
             f"{some(len(fields), 'field')} to learn from, {len(data.validation):,} to be judged by, "
             f"read in {time.monotonic() - start:.0f} s"
@@ -62,6 +70,8 @@ def _taught(wish: Wish, settings: RcnnSettings, data: Data, device: Any, view: R
     start = find_weights(_start(wish), settings.arch, wish.data)
     run = begin(settings, facts, len(data.fields), wish.output, device, resume=wish.resume, start=start)
     view.steps = run.steps
+    for line in _classes(facts, data):
+        view.say(line)
     means = ("total", *LOSSES)
     if run.random:
         view.say(f"not in {start}, and so random: {', '.join(run.random)}")
@@ -79,6 +89,18 @@ def _taught(wish: Wish, settings: RcnnSettings, data: Data, device: Any, view: R
     view.say("finishing the model")
     view.show_end(finish(settings, wish.output, data.validation, device), wish.output)
     return 0
+
+
+def _classes(facts: RcnnFacts, data: Data) -> Iterator[str]:
+    """Yield what the classes are, how often each occurs, and what it is counted as."""
+    names = names_of(data.fields)
+    for name in facts.classes:
+        cells = sum(int((f.classes == names.index(name)).sum()) for f in data.fields)
+        counted = facts.counted(name)
+        said = "" if counted == name else f", counted as {counted}"
+        if counted not in COUNTED:
+            said = ", counted as nothing else: say what it is in \\[count_as] of the settings if it is one of those"
+        yield f"class {escape(name)}: {some(cells, 'cell')}{said}"
 
 
 def _start(wish: Wish) -> str | None:

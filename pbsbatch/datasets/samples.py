@@ -7,7 +7,7 @@ until they are asked for: a thousand fields take 50 MB, where their pixels would
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "Sample",
     "decode",
     "encode",
+    "names_of",
     "red_cell_diameter",
     "with_source_scale",
 ]
@@ -47,10 +48,12 @@ class Sample:
     encoded: bytes  # a PNG or JPEG file
     size: tuple[int, int]  # width, height
     boxes: NDArray[np.float32]  # (N, 4) x0, y0, x1, y1 in pixels
-    classes: NDArray[np.uint8]  # (N,) index into CLASSES
+    classes: NDArray[np.uint8]  # (N,) index into names
     outlines: NDArray[np.float32]  # (N, RAYS) fraction of the ellipse inscribed in the box; NaN where unknown
     unsure: NDArray[np.float32]  # (K, 4) boxes within which nothing may be taught as background
     red_cell_px: float  # median diameter of the red cells; NaN where neither field nor source has any
+    names: tuple[str, ...] = field(default=CLASSES, kw_only=True)  # of classes, by number; the first are CLASSES
+    likes: tuple[int, ...] = field(default=(RED, WHITE, PLATELET), kw_only=True)  # as which of them each counts; or -1
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -60,8 +63,13 @@ class Sample:
                 raise ValueError(f"{self.name}: {name} must have shape {shape}, not {getattr(self, name).shape}")
         if n and not (np.isfinite(self.boxes).all() and (self.boxes[:, 2:] > self.boxes[:, :2]).all()):
             raise ValueError(f"{self.name}: every box needs finite corners and an area")
-        if n and int(self.classes.max()) >= len(CLASSES):
-            raise ValueError(f"{self.name}: classes are 0..{len(CLASSES) - 1}, not {int(self.classes.max())}")
+        if n and int(self.classes.max()) >= len(self.names):
+            raise ValueError(f"{self.name}: classes are 0..{len(self.names) - 1}, not {int(self.classes.max())}")
+
+    @property
+    def alike(self) -> NDArray[np.int64]:
+        """Return which of CLASSES each cell is counted as; -1: nothing tells."""
+        return np.array(self.likes, np.int64)[self.classes]
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -70,6 +78,11 @@ class Sample:
         if pixels is None:
             raise ValueError(f"{self.name}: the picture cannot be decoded")
         return pixels
+
+
+def names_of(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Return the names of all classes of samples that were read with one vocabulary."""
+    return max((sample.names for sample in samples), key=len, default=CLASSES)
 
 
 def decode(encoded: bytes) -> NDArray[np.uint8] | None:

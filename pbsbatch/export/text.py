@@ -140,7 +140,7 @@ def outlines(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
             yield ("\n" if first else ",\n") + json.dumps({
                 "class_name": cell.name, "score": cell.score,
                 "bounding_box": {"x1": x0, "x2": x1, "y1": y0, "y2": y1}, "vertices": cell.points.tolist(),
-                **_by_hand(cell),
+                **({"type": cell.type} if cell.type else {}), **_by_hand(cell),
             })  # fmt: skip
             first = False
         yield "]}"

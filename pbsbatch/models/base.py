@@ -36,6 +36,7 @@ class ModelSpec:
     tile_px: int | None = None  # the side of its tiles, where it takes no other
     step_px: int = STEP_PX  # tiles that begin on multiples of it see a cell alike
     lane_bytes_px: int = BYTES_PER_LANE_PX  # memory per pixel of a tile for each lane of its engine
+    types: tuple[str, ...] = ()  # names below the classes that it gives cells itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Found:
     classes: NDArray[np.uint8]
     windows: NDArray[np.int32]  # (N, 4) x, y, w, h of each mask's window
     masks: tuple[NDArray[np.bool_], ...]  # one (h, w) array per cell
+    types: NDArray[np.uint8] | None = None  # index into the model's types, or UNTYPED; None: no cell has one
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -67,9 +67,11 @@ class DenseModel:
         """Return the least score of each class."""
         return self.folder.facts.thresholds
 
-    def at(self, thresholds: tuple[float, ...], nms_iou: float) -> DenseModel:
-        """Return the same network with other thresholds and another suppression."""
-        facts = replace(self.folder.facts, thresholds=thresholds, nms_iou=nms_iou)
+    def at(self, thresholds: Mapping[str, float], nms_iou: float | None) -> DenseModel:
+        """Return the same network with other thresholds of some classes, and another suppression."""
+        facts = self.folder.facts
+        least = tuple(thresholds.get(name, own) for name, own in zip(facts.classes, facts.thresholds, strict=True))
+        facts = replace(facts, thresholds=least, nms_iou=facts.nms_iou if nms_iou is None else nms_iou)
         return replace(self, folder=replace(self.folder, facts=facts))
 
     def decode(self, raw: Raw, slot: int, calibration: Calibration) -> Found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,12 @@ class ForeignModel:
         """Return the least score of each class."""
         return self.least or (self.folder.facts.threshold,) * len(self.folder.facts.classes)
 
-    def at(self, thresholds: tuple[float, ...], nms_iou: float) -> ForeignModel:
-        """Return the same network with other thresholds and another suppression."""
-        facts = replace(self.folder.facts, nms_iou=nms_iou)
-        return replace(self, folder=replace(self.folder, facts=facts), least=thresholds)
+    def at(self, thresholds: Mapping[str, float], nms_iou: float | None) -> ForeignModel:
+        """Return the same network with other thresholds of some classes, and another suppression."""
+        facts = self.folder.facts
+        least = tuple(thresholds.get(name, own) for name, own in zip(facts.classes, self.thresholds, strict=True))
+        facts = replace(facts, nms_iou=facts.nms_iou if nms_iou is None else nms_iou)
+        return replace(self, folder=replace(self.folder, facts=facts), least=least)
 
     def candidates(self, raw: Raw, slot: int, calibration: Calibration) -> NDArray[Any]:
         """Return what decoding would choose from, down to candidates.FLOOR."""

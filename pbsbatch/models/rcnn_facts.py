@@ -1,7 +1,8 @@
 """What the model.json of a two-stage detector says: how boxes are proposed, judged and kept.
 
 Laws. What decides a result stands here and nowhere else; every type and bound is checked when it is read. Sizes are in
-work pixels: the network sees tiles as they are, without torchvision's resizing.
+work pixels: the network sees tiles as they are, without torchvision's resizing. A class that is no class of its own in
+a summary is counted as one: as `count_as` says, else as its name tells; what nothing tells of stays a class of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch.models.facts import Reader
+from pbsbatch.models.words import COUNTED, class_of_word, counted_as
 
 __all__ = ["LEVELS", "RCNN", "STEP_PX", "STRIDE_PX", "RcnnFacts", "rcnn_from_json", "rcnn_to_json"]
 
@@ -23,6 +25,8 @@ LEVELS = 5
 STRIDE_PX, STEP_PX = 32, 64
 """A tile's sides are multiples of the first, the coarsest map's stride; it sees a cell as its neighbours do where it
 begins on a multiple of the second, the coarsest grid's."""
+MOST_CLASSES = 250
+"""A store has a byte for a cell's type, of which some values are taken."""
 BY_CLASS = ("thresholds", "nms_iou")
 
 
@@ -54,11 +58,21 @@ class RcnnFacts:
     licence: str
     training_data: tuple[tuple[str, str], ...] = ()  # (name, licence)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    count_as: Mapping[str, str] = field(default_factory=dict)  # RBC, WBC, Platelet or NRBC by class
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return the classes that are reported."""
+        """Return the network's classes that are reported."""
         return tuple(name for name in self.network_classes if name)
+
+    def counted(self, name: str) -> str:
+        """Return the class that the network's class is counted as."""
+        return self.count_as.get(name) or counted_as(name) or name
+
+    def type_of(self, name: str) -> str | None:
+        """Return the type that cells of a network's class have below what they are counted as."""
+        counted = self.counted(name)
+        return None if name == counted or class_of_word(name) == counted else name
 
 
 def rcnn_to_json(facts: RcnnFacts) -> dict[str, Any]:
@@ -74,8 +88,11 @@ def rcnn_from_json(table: Mapping[str, Any], path: Path) -> RcnnFacts:
     read.head(RCNN, HEAD, RcnnFacts)
     names = read.each("network_classes", None, lambda n, v: v if v == "" else read.text(n, v))
     classes = tuple(name for name in names if name)
-    fits = 1 <= len(classes) == len(set(classes)) <= 255
-    read.expect(fits, "network_classes", "must name 1 to 255 different classes")
+    fits = 1 <= len(classes) == len(set(classes)) <= MOST_CLASSES
+    read.expect(fits, "network_classes", f"must name 1 to {MOST_CLASSES} different classes")
+    count_as = {} if "count_as" not in table else read.mapping("count_as")
+    fits = set(count_as) <= set(classes) and all(value in COUNTED for value in count_as.values())
+    read.expect(fits, "count_as", f"must say of some of the classes which of {', '.join(COUNTED)} they are")
     side = read.whole("input_px", read.get("input_px"), 2 * STEP_PX, 4096)
     read.expect(side % STEP_PX == 0, "input_px", f"must be a multiple of {STEP_PX}")
     anchors = read.each("anchors", LEVELS, lambda n, v: _sizes(read, n, v))
@@ -102,6 +119,7 @@ def rcnn_from_json(table: Mapping[str, Any], path: Path) -> RcnnFacts:
         norm_eps=read.number("norm_eps", read.get("norm_eps"), 0.0, 1.0),
         licence=read.text("licence", read.get("licence")),
         training_data=read.each("training_data", None, read.pair), metrics=dict(read.mapping("metrics")),
+        count_as=count_as,
     )  # fmt: skip
 
 

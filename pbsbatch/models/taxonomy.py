@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 __all__ = [
     "ABNORMAL",
     "CALLED",
+    "ERYTHROBLAST",
     "IN_DIFFERENTIAL",
     "KINDS",
     "KINDS_OF",
@@ -59,6 +60,8 @@ KINDS = tuple(kind for kinds in KINDS_OF.values() for kind in kinds)
 """What a classifier has one logit for, in this order."""
 IN_DIFFERENTIAL = TYPES[:6]
 """Of which percentages are given; erythroblasts and platelets are counted elsewhere."""
+ERYTHROBLAST = "erythroblast"
+"""A nucleated red cell, which is no white cell."""
 UNSURE, ABNORMAL = "unsure", "abnormal_suspect"
 CALLED = (*TYPES, UNSURE, ABNORMAL)
 """What a cell may be listed as; a store's `type` is an index into it."""

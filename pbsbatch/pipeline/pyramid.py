@@ -100,7 +100,7 @@ def _enlarged(found: Found, right: float, down: float) -> Found:
         mask = cv2.resize(found.masks[i].astype(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST_EXACT)
         masks.append(mask > 0)
     boxes = found.boxes * np.array([right, down, right, down], np.float32)
-    return Found(boxes, found.scores, found.classes, windows, tuple(masks))
+    return Found(boxes, found.scores, found.classes, windows, tuple(masks), found.types)
 
 
 def _joined(parts: list[Found]) -> Found:
@@ -108,9 +108,11 @@ def _joined(parts: list[Found]) -> Found:
         np.concatenate([p.boxes for p in parts]), np.concatenate([p.scores for p in parts]),
         np.concatenate([p.classes for p in parts]), np.concatenate([p.windows for p in parts]),
         tuple(mask for p in parts for mask in p.masks),
+        None if any(p.types is None for p in parts) else np.concatenate([p.types for p in parts]),
     )  # fmt: skip
 
 
 def _taken(found: Found, index: NDArray[np.integer]) -> Found:
     masks = tuple(found.masks[i] for i in index.tolist())
-    return Found(found.boxes[index], found.scores[index], found.classes[index], found.windows[index], masks)
+    types = None if found.types is None else found.types[index]
+    return Found(found.boxes[index], found.scores[index], found.classes[index], found.windows[index], masks, types)

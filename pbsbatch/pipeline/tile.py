@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.detections import NEAR_BORDER, OWNED, Detections, untyped
+from pbsbatch.detections import NEAR_BORDER, OWNED, UNTYPED, Detections, untyped
 from pbsbatch.geometry import Tile
 from pbsbatch.models.base import Found
 from pbsbatch.pipeline.base import Refiner
@@ -133,5 +133,13 @@ def to_level0(kept: _Kept, tile: Tile, plan: Plan) -> Detections:
         windows=level0_windows,
         offsets=offsets,
         bits=bits,
-        **untyped(len(index)),
+        **_types(found, index),
     )
+
+
+def _types(found: Found, index: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    """Return the types that the model itself has given to cells, as sure as the cells are."""
+    if found.types is None:
+        return untyped(len(index))
+    types = found.types[index]
+    return {"types": types, "type_scores": np.where(types == UNTYPED, 0, found.scores[index]).astype(np.float32)}

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch import rules
+from pbsbatch.models.taxonomy import ERYTHROBLAST, IN_DIFFERENTIAL
+from pbsbatch.models.words import type_of_word
 from pbsbatch.plan import Plan
 from pbsbatch.quality.frame import Frame
 from pbsbatch.quality.tiles import block_px
@@ -41,10 +43,11 @@ class Measures:
     red_sum: float  # of their diameters, and of these squared
     red_sum2: float
     clumped: int  # platelets in clumps
-    typed: bool  # white cells were given types
+    typed: bool  # white cells were given types of the differential
     glass_od: tuple[float, float, float] | None  # mean optical density of red, green and blue, 1/100, in the monolayer
     red_od: tuple[float, float, float] | None
     edge_px: float | None  # width of red cells' rims, in work px
+    nucleated: bool = True  # types would have told nucleated red cells
 
     def to_json(self) -> dict[str, Any]:
         """Return the measures as plain values."""
@@ -74,9 +77,9 @@ def measure(
     return Measures(
         zones_px={name: float(blocks.area[zones == i].sum()) for i, name in enumerate(ZONES)}, frame_px=frame.area,
         seen=tally.named(tally.seen), framed=tally.named(tally.framed), red_n=tally.red_n, red_sum=tally.red_sum,
-        red_sum2=tally.red_sum2, clumped=tally.clumped, typed=bool(types),
+        red_sum2=tally.red_sum2, clumped=tally.clumped, typed=any(type_of_word(n) in IN_DIFFERENTIAL for n in types),
         glass_od=_mean(sums, "bare", "bare"), red_od=_mean(sums, "red", "points"),
-        edge_px=1000 * edges["edges"] / edges["slope"] if edges["slope"] else None,
+        edge_px=1000 * edges["edges"] / edges["slope"] if edges["slope"] else None, nucleated=ERYTHROBLAST in types,
     )  # fmt: skip
 
 

@@ -211,6 +211,6 @@ def store_of(bench: Workbench, prepared: Prepared, *, held: bool = False) -> Sto
         slide_id=prepared.ref.id, width=plan.width, height=plan.height,
         mpp=None if plan.mpp_source == "estimated" else plan.mpp,
         classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
-        types=bench.second.types if bench.second else (), attributes=attributes,
+        types=bench.second.types if bench.second else spec.types, attributes=attributes,
     )  # fmt: skip
     return Store.begin(bench.config.output, header, prepared.key, held=held)

@@ -15,9 +15,10 @@ def second_look(config: Config, model: Model, asked: str = "") -> Differential |
     """Return the second look at white cells, with an engine of this process; None where none is wanted.
 
     asked: the engine as NAME:PRECISION; "" is PyTorch where the detector's engine was asked to be that, else the
-    fastest on this processor. A detector that knows no white cells gives nothing to look at again.
+    fastest on this processor. A detector that knows no white cells gives nothing to look at again, one that gives cells
+    types has said its own.
     """
-    if not config.differential or WHITE not in model.spec.classes:
+    if not _wanted(config, model):
         return None
     classifier = models.load_classifier(config.classifier)
     usual = "torch" if config.engine.partition(":")[0] == "torch" else "auto"
@@ -33,7 +34,11 @@ def nobody(config: Config, model: Model, asked: str = "") -> Differential | None
 
 def reach_um(config: Config, model: Model) -> float:
     """Return the side of the crops that a run will cut, 0 where it cuts none; no engine is started."""
-    if not config.differential or WHITE not in model.spec.classes:
+    if not _wanted(config, model):
         return 0.0
     facts = models.load_classifier(config.classifier).folder.facts
     return facts.crop_px * facts.crop_mpp
+
+
+def _wanted(config: Config, model: Model) -> bool:
+    return config.differential and WHITE in model.spec.classes and not model.spec.types

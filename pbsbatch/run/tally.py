@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from pbsbatch import rules
-from pbsbatch.models.taxonomy import ABNORMAL, IN_DIFFERENTIAL, UNSURE
+from pbsbatch.models.taxonomy import ABNORMAL, ERYTHROBLAST, IN_DIFFERENTIAL, UNSURE
+from pbsbatch.models.words import type_of_word
 from pbsbatch.quality import Measures
 from pbsbatch.run.events import SlideResult
 
 __all__ = ["Cells", "Tally", "is_field", "pooled", "seen", "tally_of"]
 
-ERYTHROBLAST, PLATELET = "erythroblast", "platelet"
+PLATELET = "platelet"
 RBC, WBC, PLT, NRBC = "RBC", "WBC", "Platelet", "NRBC"
 
 
@@ -32,15 +33,15 @@ class Cells:
     nrbc: int | None
 
     @classmethod
-    def of(cls, counts: Mapping[str, Mapping[str, int]], typed: bool) -> Cells:
-        """Return what cells counted by class and type are."""
+    def of(cls, counts: Mapping[str, Mapping[str, int]], nucleated: bool) -> Cells:
+        """Return what cells counted by class and type are; nucleated: types tell red cells among the white ones."""
         total = {name: sum(by_type.values()) for name, by_type in counts.items()}
         white = counts.get(WBC, {})
         red, stray = white.get(ERYTHROBLAST, 0), white.get(PLATELET, 0)
         return cls(
             rbc=total.get(RBC), wbc=total[WBC] - red - stray if WBC in total else None,
             platelet=total[PLT] + stray if PLT in total else None,
-            nrbc=total.get(NRBC, 0) + red if NRBC in total or (typed and WBC in total) else None,
+            nrbc=total.get(NRBC, 0) + red if NRBC in total or (nucleated and WBC in total) else None,
         )  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def tally_of(result: SlideResult) -> Tally | None:
     mm2 = (result.mpp / 1000) ** 2
     roi, analysed = result.roi_px * mm2, result.analysed_px * mm2
     return Tally(
-        slides=1, seen=Cells.of(m.seen, m.typed), framed=Cells.of(m.framed, m.typed),
+        slides=1, seen=Cells.of(m.seen, m.typed and m.nucleated), framed=Cells.of(m.framed, m.typed and m.nucleated),
         frame_mm2=m.frame_px * mm2 if known else None,
         monolayer_mm2=m.zones_px["monolayer"] * mm2 if known else None,
         roi_mm2=roi if known else None, analysed_mm2=analysed if known else None, roi_share=(roi, analysed),
@@ -119,11 +120,11 @@ def is_field(result: SlideResult) -> bool:
 
 
 def _differential(m: Measures) -> Mapping[str, int] | None:
-    """Return white cells by type: unlike anything taught is unsure; what is no white cell, or none of these, is out."""
+    """Return white cells by type, kinds with theirs: unlike anything taught is unsure; what is none of them is out."""
     if not m.typed or WBC not in m.seen:
         return None
     white = m.seen[WBC]
-    found = {name: white.get(name, 0) for name in IN_DIFFERENTIAL}
+    found = {name: sum(n for word, n in white.items() if type_of_word(word) == name) for name in IN_DIFFERENTIAL}
     return found | {UNSURE: white.get(UNSURE, 0) + white.get(ABNORMAL, 0)}
 
 

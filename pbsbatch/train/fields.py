@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pbsbatch.datasets.pixels import resized
 from pbsbatch.datasets.readers import DataSet, read
-from pbsbatch.datasets.samples import PLATELET, Sample
+from pbsbatch.datasets.readers.vocabulary import Vocabulary
+from pbsbatch.datasets.samples import PLATELET, RED, Sample
 from pbsbatch.errors import UsageError
 from pbsbatch.train.refine import refined_outlines
 from pbsbatch.train.settings import DataTable, Synthetic
@@ -60,15 +61,17 @@ class FieldSettings(Protocol):
     def seed(self) -> int: ...
 
 
-def load_training(settings: FieldSettings, root: Path) -> tuple[list[Loaded], NDArray[np.float64]]:
-    """Return the fields to train on and how likely each is to be taken."""
+def load_training(
+    settings: FieldSettings, root: Path, words: Vocabulary | None = None
+) -> tuple[list[Loaded], NDArray[np.float64]]:
+    """Return the fields to train on and how likely each is to be taken. words: see datasets.readers.read."""
     most = LARGEST * settings.red_cell_px
     out: list[Loaded] = []
     weights: list[NDArray[np.float64]] = []
     for table in settings.data:
-        samples = chosen(table, root)
+        samples = chosen(table, root, words)
         sizes = Counter(s.source for s in samples)
-        shown = [1 + settings.rare * bool((s.classes == PLATELET).any()) for s in samples]
+        shown = [1 + settings.rare * bool((s.alike == PLATELET).any()) for s in samples]
         weights.append(
             np.array(
                 [table.weight * sizes[s.source] ** -settings.balance * n for s, n in zip(samples, shown, strict=True)]
@@ -86,17 +89,17 @@ def load_training(settings: FieldSettings, root: Path) -> tuple[list[Loaded], ND
     return out + drawn, np.concatenate(parts)
 
 
-def load_validation(settings: FieldSettings, root: Path) -> list[Loaded]:
+def load_validation(settings: FieldSettings, root: Path, words: Vocabulary | None = None) -> list[Loaded]:
     """Return the fields to judge by, at the working scale."""
-    samples = (s for table in settings.validation for s in chosen(table, root))
+    samples = (s for table in settings.validation for s in chosen(table, root, words))
     return [loaded(s, settings.red_cell_px / s.red_cell_px) for s in samples]
 
 
-def chosen(table: DataTable, root: Path) -> list[Sample]:
+def chosen(table: DataTable, root: Path, words: Vocabulary | None = None) -> list[Sample]:
     """Return the samples of a data set that its patterns choose. Law: a pattern that fits no field is an error."""
     scale = table.red_cell_px or float("nan")
     data = DataSet(root / table.path, table.format, table.split, table.source, table.complete, scale)
-    samples, _ = read(data, skip_bad=table.skip_bad)
+    samples, _ = read(data, skip_bad=table.skip_bad, words=words)
     for pattern in (*table.only, *table.without):
         if not any(fnmatchcase(s.name, pattern) for s in samples):
             raise UsageError(f"no field is called {pattern!r}", path=data.root, cure="Mend the list of fields")
@@ -117,7 +120,8 @@ def loaded(sample: Sample, zoom: float) -> Loaded:
     return Loaded(
         name=sample.name, source=sample.source, encoded=b"", size=size, boxes=sample.boxes * ratio,
         classes=sample.classes, outlines=sample.outlines, unsure=sample.unsure * ratio,
-        red_cell_px=sample.red_cell_px * float(np.sqrt(ratio[0] * ratio[1])), pixels=pixels,
+        red_cell_px=sample.red_cell_px * float(np.sqrt(ratio[0] * ratio[1])), pixels=pixels, names=sample.names,
+        likes=sample.likes,
     )  # fmt: skip
 
 
@@ -126,7 +130,8 @@ def outlined(sample: Loaded) -> Loaded:
     known = np.isfinite(sample.outlines)
     if known.all():
         return sample
-    found = refined_outlines(sample.pixels, sample.boxes, sample.classes, sample.red_cell_px)
+    alike = np.maximum(sample.alike, RED).astype(np.uint8)  # what is like none is outlined as most cells are
+    found = refined_outlines(sample.pixels, sample.boxes, alike, sample.red_cell_px)
     return replace(sample, outlines=np.where(known, sample.outlines, found))
 
 

@@ -7,13 +7,13 @@ best; precision, recall and counts are taken there, also those of one source.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from pbsbatch.datasets.samples import CLASSES
+from pbsbatch.datasets.samples import CLASSES, names_of
 from pbsbatch.evaluate import Verdicts, detection_ap, fields_found, fields_truth, verdicts
 from pbsbatch.train.detect import Cells
 from pbsbatch.train.fields import Loaded
@@ -55,13 +55,14 @@ class Report:
 
 def judge(fields: Sequence[Loaded], found: Sequence[Cells]) -> Report:
     """Return how good the cells found are, in all and by source."""
-    seen = fates(fields, found)
-    cuts = [_threshold(seen, kind) for kind in range(len(CLASSES))]
+    names = names_of(fields)
+    seen = fates(fields, found, len(names))
+    cuts = {name: _threshold(seen, kind) for kind, name in enumerate(names)}
     parts: dict[str, Report] = {}
-    names = sorted({f.source for f in fields})
-    for name in names if len(names) > 1 else ():
-        own = [i for i, f in enumerate(fields) if f.source == name]
-        parts[name] = _report([fields[i] for i in own], [found[i] for i in own], cuts, {})
+    sources = sorted({f.source for f in fields})
+    for source in sources if len(sources) > 1 else ():
+        own = [i for i, f in enumerate(fields) if f.source == source]
+        parts[source] = _report([fields[i] for i in own], [found[i] for i in own], cuts, {})
     return _report(fields, found, cuts, parts)
 
 
@@ -80,32 +81,32 @@ def _threshold(seen: Verdicts, kind: int) -> float:
     return float((good[0] + good[-1]) / 2)
 
 
-def fates(fields: Sequence[Loaded], found: Sequence[Cells]) -> Verdicts:
+def fates(fields: Sequence[Loaded], found: Sequence[Cells], classes: int = len(CLASSES)) -> Verdicts:
     """Return which cells found are labelled ones, at an IoU of 0.5; their scores are logits."""
     true = fields_truth([f.boxes for f in fields], [f.classes for f in fields])
     cells = fields_found([c.boxes for c in found], [c.classes for c in found], [c.logits for c in found])
-    return verdicts(true, cells, len(CLASSES))
+    return verdicts(true, cells, classes)
 
 
 def _report(
-    fields: Sequence[Loaded], found: Sequence[Cells], cuts: Sequence[float], parts: dict[str, Report]
+    fields: Sequence[Loaded], found: Sequence[Cells], cuts: Mapping[str, float], parts: dict[str, Report]
 ) -> Report:
     ap = detection_ap(
         [f.boxes for f in fields], [f.classes for f in fields],
-        [c.boxes for c in found], [c.classes for c in found], [c.logits for c in found], len(CLASSES),
+        [c.boxes for c in found], [c.classes for c in found], [c.logits for c in found], len(cuts),
     )  # fmt: skip
-    seen = fates(fields, found)
+    seen = fates(fields, found, len(cuts))
     rows: dict[str, ClassReport] = {}
-    for kind, name in enumerate(CLASSES):
+    for kind, (name, cut) in enumerate(cuts.items()):
         aps = _or_none(ap.ap50_per_class[kind]), _or_none(ap.ap_per_class[kind])
         cells = int((seen.true_classes == kind).sum())
-        if math.isnan(cuts[kind]):
+        if math.isnan(cut):
             rows[name] = ClassReport(cells, *aps, None, None, None, None, None)
             continue
-        at = seen.at([cuts[kind]])
+        at = seen.at([cut])
         precision, recall, f1 = (_or_none(r[kind, 0]) for r in (at.precision, at.recall, at.f1))
-        off = _count_error(fields, found, kind, cuts[kind])
-        rows[name] = ClassReport(cells, *aps, cuts[kind], precision, recall, f1, off)
+        off = _count_error(fields, found, kind, cut)
+        rows[name] = ClassReport(cells, *aps, cut, precision, recall, f1, off)
     if math.isnan(ap.ap):
         raise ValueError("there is no cell in the fields to judge by")
     return Report(len(fields), ap.ap50, ap.ap, rows, parts)

@@ -70,6 +70,8 @@ def _value(of: Field[Any], kind: Any, value: object, where: str, path: Path) -> 
         return _made(kind, value, where, path)
     if get_origin(kind) is tuple:
         return _list(of, kind, value, where, path)
+    if get_origin(kind) is Mapping:
+        return _texts(value, where)
     said = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[kind]
     wanted = (int, float) if kind is float else (kind,)
     if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
@@ -91,6 +93,13 @@ def _list(of: Field[Any], kind: Any, value: object, where: str, path: Path) -> t
         raise UsageError(f"{where} must be a list of {len(inner)}")
     entries = tuple(_value(of, inner[0], v, f"{where}[{i}]", path) for i, v in enumerate(value))
     return _patterns(entries, where, path) if inner[0] is str else entries
+
+
+def _texts(value: object, where: str) -> dict[str, str]:
+    """Return a table of texts by name."""
+    if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
+        raise UsageError(f"{where} must be a table of texts")
+    return {str(name): str(text) for name, text in value.items()}
 
 
 def _patterns(entries: tuple[str, ...], where: str, path: Path) -> tuple[str, ...]:

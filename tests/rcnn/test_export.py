@@ -12,14 +12,13 @@ from typer.testing import CliRunner
 
 from pbsbatch.cli.models import app
 from pbsbatch.engines.load import load as load_engine
-from pbsbatch.errors import ModelError, PbsbatchError, UsageError
+from pbsbatch.errors import ModelError, UsageError
 from pbsbatch.models.load import load
 from pbsbatch.models.rcnn import RcnnModel
 from pbsbatch.nets.rcnn import ARCHS, build
 from pbsbatch.nets.rcnn_checkpoint import tensors_of
 from pbsbatch.testing.engines import tiles
 from pbsbatch.train.rcnn.export import export_weights_of
-from pbsbatch.train.rcnn.presets import preset_of
 from pbsbatch.train.rcnn.shape import read_shape
 from tests.rcnn.tiny import FACTS, random_net
 
@@ -123,14 +122,6 @@ def test_settings_that_cannot_be_meant_are_named(tmp_path: Path, line: str, said
     (tmp_path / "s.toml").write_text(line)
     with pytest.raises(UsageError, match=said):
         read_shape(tmp_path / "s.toml")
-
-
-def test_presets_by_any_word_for_a_class() -> None:
-    frozen, smear = preset_of("cbc-2023-frozen"), preset_of("smear-2021")
-    assert [frozen.threshold(n) for n in ("Platelets", "rbc", "WBC")] == [0.55, 0.70, 0.75]
-    assert [smear.threshold(n) for n in ("Schistocyte", "WBC")] == [0.7, 0.7]
-    with pytest.raises(PbsbatchError, match="cbc-2023"):
-        preset_of("cbc")
 
 
 def test_the_architectures_are_torchvisions() -> None:

@@ -37,7 +37,7 @@ def test_facts_survive_being_written() -> None:
         ({"anchors": ((8.0,),) * 4}, "anchors must be a list of 5"),
         ({"anchors": ((8.0, 9.0), *((8.0,),) * 4)}, "anchors must hold as many sides for each level"),
         ({"ratios": ()}, "ratios must hold at least one"),
-        ({"network_classes": ("RBC", "RBC", "WBC")}, "must name 1 to 255 different classes"),
+        ({"network_classes": ("RBC", "RBC", "WBC")}, "must name 1 to 250 different classes"),
         ({"detections": 0}, "detections must be a whole number from 1"),
         ({"masks": "yes"}, "masks must be true or false"),
         ({"nms_iou": (0.5, 0.5, 1.5)}, "nms_iou of Platelet"),

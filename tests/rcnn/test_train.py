@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pbsbatch.datasets.samples import CLASSES
 from pbsbatch.engines.load import load as load_engine
 from pbsbatch.errors import PbsbatchError, UsageError
 from pbsbatch.models.load import load
@@ -140,7 +141,7 @@ def test_images_without_cells_are_kept_as_negatives() -> None:
     batch = Batch(torch.zeros(2, 64, 64, 3, dtype=torch.uint8), truth)
     from dataclasses import replace
 
-    none, one = targets_of(batch, replace(FACTS, masks=True))
+    none, one = targets_of(batch, replace(FACTS, masks=True), CLASSES)
     assert none["boxes"].shape == (0, 4) and none["masks"].shape == (0, 64, 64)
     assert one["labels"].tolist() == [2] and one["masks"].sum() == pytest.approx(np.pi / 4 * 20 * 24, rel=0.05)
     assert [i.shape for i in images_of(batch)] == [(3, 64, 64)] * 2

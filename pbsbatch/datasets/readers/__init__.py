@@ -13,6 +13,7 @@ from pbsbatch.datasets.readers.labels import read_labels
 from pbsbatch.datasets.readers.problems import DataError, Problem, Problems
 from pbsbatch.datasets.readers.recognise import recognise
 from pbsbatch.datasets.readers.voc import read_voc
+from pbsbatch.datasets.readers.vocabulary import Vocabulary
 from pbsbatch.datasets.readers.yolo import read_yolo
 from pbsbatch.datasets.samples import Sample, with_source_scale
 
@@ -49,16 +50,19 @@ def fields(data: DataSet, problems: Problems) -> Iterator[Field]:
     return reader(data, problems)
 
 
-def read(data: DataSet, *, skip_bad: bool = False) -> tuple[list[Sample], list[Problem]]:
+def read(
+    data: DataSet, *, skip_bad: bool = False, words: Vocabulary | None = None
+) -> tuple[list[Sample], list[Problem]]:
     """Return a data set's samples, sorted by name, and what was put right or skipped.
 
-    Raises DataError with the first problems of all fields, unless bad records are to be skipped.
+    words: what classes are called so far, which grows where it takes words of a data set's own. Raises DataError with
+    the first problems of all fields, unless bad records are to be skipped.
     """
-    problems = Problems()
+    problems, words = Problems(), words or Vocabulary()
     found: list[Sample] = []
     for field in fields(data, problems):
         with problems.field(field.labels):
-            found.append(sample_of(data, field, problems))
+            found.append(sample_of(data, field, problems, words))
     samples = with_source_scale(found)
     problems.judge(data.root, skip_bad=skip_bad)
     if not samples:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
-from pbsbatch.datasets.samples import CLASSES, RAYS, Sample, decode, red_cell_diameter
-from pbsbatch.models.words import class_of_word
+from pbsbatch.datasets.readers.vocabulary import Vocabulary
+from pbsbatch.datasets.samples import RAYS, RED, WHITE, Sample, decode, red_cell_diameter
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -78,10 +78,7 @@ class Field:
 
 def class_of(name: str, record: str = "") -> int:
     """Return the class that a data set's own word means."""
-    kind = class_of_word(name)
-    if kind not in CLASSES:
-        raise RecordError(f"unknown class {name!r}", f"Rename it to one of {', '.join(CLASSES)}", record)
-    return CLASSES.index(kind)
+    return Vocabulary().number(name, record)
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:
@@ -118,7 +115,7 @@ def picture(path: Path) -> tuple[bytes, tuple[int, int]]:
     return encoded, (pixels.shape[1], pixels.shape[0])
 
 
-def sample_of(data: DataSet, field: Field, problems: Problems) -> Sample:
+def sample_of(data: DataSet, field: Field, problems: Problems, words: Vocabulary) -> Sample:
     """Return the finished sample: boxes cut to the picture, empty ones dropped with a note."""
     kept: list[Marked] = []
     boxes: list[NDArray[np.float32]] = []
@@ -128,18 +125,19 @@ def sample_of(data: DataSet, field: Field, problems: Problems) -> Sample:
         if box is not None:
             kept.append(cell)
             boxes.append(box)
-            classes.append(class_of(cell.name, cell.record))
+            classes.append(words.number(cell.name, cell.record))
     unknown = np.full(RAYS, np.nan, np.float32)
     unsure = [*field.crowds] if data.complete else [(0.0, 0.0, *map(float, field.size)), *field.crowds]
     all_boxes = np.array(boxes, np.float32).reshape(-1, 4)
     kinds = np.array(classes, np.uint8)
-    measured = red_cell_diameter(all_boxes, kinds, field.size)
+    alike = np.array(words.likes)[kinds]
+    measured = red_cell_diameter(all_boxes, np.where(alike == RED, RED, WHITE).astype(np.uint8), field.size)
     return Sample(
         name=field.name, source=data.source or field.name.partition("_")[0], encoded=field.encoded, size=field.size,
         boxes=all_boxes, classes=kinds,
         outlines=np.array([unknown if c.outline is None else c.outline for c in kept], np.float32).reshape(-1, RAYS),
         unsure=np.array(unsure, np.float32).reshape(-1, 4),
-        red_cell_px=measured if np.isfinite(measured) else data.red_cell_px,
+        red_cell_px=measured if np.isfinite(measured) else data.red_cell_px, names=words.names, likes=words.likes,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What fields say of the network that is to learn from them, and canvases as torchvision takes them.
 
-Laws. Classes are those that occur. Anchors span the cells' own sizes, so that none is taught by a box of another
-order. Images without cells are kept: they teach what is none.
+Laws. Classes are those that occur, by the data's own words. Anchors span the cells' own sizes, so that none is taught
+by a box of another order. Images without cells are kept: they teach what is none.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbsbatch.datasets.samples import CLASSES, Sample
+from pbsbatch.datasets.samples import Sample, names_of
 from pbsbatch.models.rcnn_facts import LEVELS, RcnnFacts
+from pbsbatch.models.words import plain
 from pbsbatch.train.batches import Batch
 from pbsbatch.train.rcnn.settings import RcnnSettings
 from pbsbatch.train.rcnn.shape import IMAGENET_MEAN, IMAGENET_STD
@@ -36,6 +37,7 @@ LEAST_SCORE = 0.05
 
 def facts_for(settings: RcnnSettings, fields: Sequence[Sample], masks: bool) -> RcnnFacts:
     """Return the facts of a network for these fields, whose thresholds let nearly all through."""
+    names = names_of(fields)
     kinds = sorted({int(k) for f in fields for k in np.unique(f.classes)})
     zoom = [settings.red_cell_px / f.red_cell_px for f in fields]
     sizes = [np.sqrt((f.boxes[:, 2:] - f.boxes[:, :2]).prod(1)) * z for f, z in zip(fields, zoom, strict=True)]
@@ -51,14 +53,20 @@ def facts_for(settings: RcnnSettings, fields: Sequence[Sample], masks: bool) -> 
     data += [("drawn smears (pbsbatch.synth)", "Apache-2.0")] if settings.synthetic.share > 0 else []
     return RcnnFacts(
         name=settings.name, version=settings.version, arch=settings.arch,
-        network_classes=tuple(CLASSES[k] for k in kinds), input_px=settings.input_px, work_mpp=settings.work_mpp,
+        network_classes=tuple(names[k] for k in kinds), input_px=settings.input_px, work_mpp=settings.work_mpp,
         max_cell_um=settings.max_cell_um, context_px=settings.context_px,
         anchors=tuple((sides[i], sides[i + 1]) for i in range(LEVELS)), ratios=RATIOS, mean=IMAGENET_MEAN,
         std=IMAGENET_STD, pre_nms=max(LEAST_PROPOSALS, PROPOSALS_PER_CELL * most),
         post_nms=max(LEAST_PROPOSALS, PROPOSALS_PER_CELL * most), rpn_nms_iou=0.7, thresholds=(LEAST_SCORE,) * n,
-        nms_iou=(settings.nms_iou,) * n, cross_iou=1.0, detections=min(10_000, most), masks=masks, norm_eps=1e-5,
-        licence=settings.licence, training_data=tuple(dict.fromkeys(data)),
+        nms_iou=(settings.nms_iou,) * n, cross_iou=settings.cross_iou, detections=min(10_000, most), masks=masks,
+        norm_eps=1e-5, licence=settings.licence, training_data=tuple(dict.fromkeys(data)),
+        count_as={names[k]: said for k in kinds if (said := _said(settings, names[k]))},
     )  # fmt: skip
+
+
+def _said(settings: RcnnSettings, name: str) -> str | None:
+    """Return what the settings say that a class is counted as."""
+    return next((counted for word, counted in settings.count_as.items() if plain(word) == plain(name)), None)
 
 
 def images_of(batch: Batch) -> list[Tensor]:
@@ -66,12 +74,15 @@ def images_of(batch: Batch) -> list[Tensor]:
     return list(batch.pixels.permute(0, 3, 1, 2).float() / 255)
 
 
-def targets_of(batch: Batch, facts: RcnnFacts) -> list[dict[str, Tensor]]:
-    """Return what torchvision is to find on each canvas. An unknown outline is the ellipse within the box."""
+def targets_of(batch: Batch, facts: RcnnFacts, names: Sequence[str]) -> list[dict[str, Tensor]]:
+    """Return what torchvision is to find on each canvas; names are of the batch's classes.
+
+    An unknown outline is the ellipse within the box.
+    """
     side = batch.pixels.shape[1]
-    label = torch.full((len(CLASSES),), -1)
+    label = torch.full((len(names),), -1)
     for position, name in enumerate(facts.network_classes):
-        label[CLASSES.index(name)] = 1 + position
+        label[names.index(name)] = 1 + position
     boxes = batch.truth.boxes.clamp(0, side)
     good = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_PX).all(1) & (label[batch.truth.classes] > 0)
     out = []

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchvision.models.detection import FasterRCNN
 
-from pbsbatch.datasets.samples import CLASSES
+from pbsbatch.datasets.samples import names_of
 from pbsbatch.engines.rcnn import RcnnEngine
 from pbsbatch.engines.rcnn_torch import TorchParts
 from pbsbatch.models.rcnn_facts import RcnnFacts
@@ -23,7 +23,8 @@ def detect(net: FasterRCNN, facts: RcnnFacts, fields: Sequence[Loaded], device: 
     before = net.training
     net.eval()
     engine = RcnnEngine(TorchParts(net, facts, device), facts)
-    kinds = np.array([CLASSES.index(name) for name in facts.network_classes])
+    names = names_of(fields)
+    kinds = np.array([names.index(name) for name in facts.network_classes])
     found = []
     for field in fields:
         raw = engine(padded(field.pixels)[None])

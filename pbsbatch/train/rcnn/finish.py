@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from pbsbatch.datasets.samples import CLASSES
 from pbsbatch.disk import remove_tree
 from pbsbatch.errors import UsageError
 from pbsbatch.models.rcnn_facts import rcnn_from_json
@@ -39,14 +38,12 @@ def finish(settings: RcnnSettings, output: Path, fields: Sequence[Loaded], devic
     net.load_state_dict(tensors)
     report = judge(fields, detect(net.to(device).eval(), facts, fields, device))
     cuts = {name: report.classes[name].threshold for name in facts.classes}
-    unseen = tuple(name for name in CLASSES if cuts.get(name) is None)
+    unseen = tuple(name for name in facts.classes if cuts[name] is None)
     thresholds = tuple(EVEN if (cut := cuts[name]) is None else chance(cut) for name in facts.classes)
-    nms_iou = facts.nms_iou
+    facts = replace(facts, thresholds=thresholds)
     if settings.preset:
-        preset = preset_of(settings.preset)
-        thresholds = tuple(preset.threshold(name) for name in facts.classes)
-        nms_iou = (preset.nms_iou,) * len(facts.classes)
+        facts = preset_of(settings.preset).applied(facts)
     metrics = {"step": int(rest["step"]), "validation": report.table()}
     remove_tree(output / MODEL)
-    export_rcnn(net, replace(facts, thresholds=thresholds, nms_iou=nms_iou, metrics=metrics), output / MODEL)
+    export_rcnn(net, replace(facts, metrics=metrics), output / MODEL)
     return Finished(output / MODEL, report, unseen)

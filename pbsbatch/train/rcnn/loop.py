@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from pbsbatch.datasets.samples import names_of
 from pbsbatch.train.batches import Batch, batches
 from pbsbatch.train.checkpoint import save_run, save_weights
 from pbsbatch.train.compose import Composer
@@ -70,13 +71,13 @@ def teach(
     run: RcnnRun, data: Data, output: Path, stop: Callable[[RcnnRun], bool] = lambda run: False
 ) -> Iterator[Event]:
     """Teach until the run is done or `stop` says so after a step; judge and save at the ends of epochs."""
-    settings = run.settings
+    settings, names = run.settings, names_of(data.fields)
     composer = Composer(data.fields, data.weights, settings.canvas_px, settings.red_cell_px, settings.variety)
     feed = batches(composer, settings.seed, settings.batch, UNSURE_STRIDE, first=run.step, loaders=settings.loaders)
     epoch_seconds = 0.0
     while run.share < 1 and not (run.step and stop(run)):
         before = time.monotonic()
-        taught = _step(run, next(feed))
+        taught = _step(run, next(feed), names)
         took = time.monotonic() - before
         run.seconds, epoch_seconds = run.seconds + took, epoch_seconds + took
         yield taught
@@ -90,14 +91,14 @@ def teach(
         save_run(output / CHECKPOINT, run.net, run.ema, run.optimiser, run.rest())
 
 
-def _step(run: RcnnRun, batch: Batch) -> Taught:
+def _step(run: RcnnRun, batch: Batch, names: Sequence[str]) -> Taught:
     """Take one step."""
     settings, device = run.settings, next(run.net.parameters()).device
     _thaw(run)
     rate = rate_of(settings, run.step, run.share if settings.course == "cosine" else 0.0)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    targets = [{k: v.to(device) for k, v in t.items()} for t in targets_of(batch, run.facts)]
+    targets = [{k: v.to(device) for k, v in t.items()} for t in targets_of(batch, run.facts, names)]
     torch.manual_seed(settings.seed * 1_000_003 + run.step)  # torchvision draws which boxes it is taught on
     told = run.net([one.to(device) for one in images_of(batch)], targets)
     parts = [told.get(name, torch.zeros((), device=device)) for name in _THEIRS]

@@ -17,7 +17,7 @@ from pbsbatch.train.checkpoint import load_run, load_weights
 from pbsbatch.train.detector import CHECKPOINT
 from pbsbatch.train.ema import Ema
 from pbsbatch.train.rcnn.settings import RcnnSettings
-from pbsbatch.train.rcnn.weights import Start, begin_from, with_eps
+from pbsbatch.train.rcnn.weights import Start, as_taught, begin_from
 from pbsbatch.train.steps import refuse_other
 
 __all__ = ["RcnnRun", "begin"]
@@ -77,7 +77,7 @@ def begin(
         _, rest = load_weights(file)
         refuse_other(rest["settings"], settings, file)
         facts, start = rcnn_from_json(rest["facts"], file), None
-    facts = with_eps(facts, start)
+    facts = as_taught(facts, start)
     torch.manual_seed(settings.seed)
     net = _network(settings, facts)
     random = [] if start is None else begin_from(net, start)

@@ -13,6 +13,7 @@ from typing import Any
 from pbsbatch.errors import UsageError
 from pbsbatch.models.rcnn_facts import STEP_PX
 from pbsbatch.models.scale import RED_CELL_UM
+from pbsbatch.models.words import COUNTED
 from pbsbatch.train.rcnn.presets import preset_of
 from pbsbatch.train.settings import DataTable, Synthetic, Variety
 from pbsbatch.train.tables import make, one_of, read_table, within
@@ -57,8 +58,10 @@ class RcnnSettings:
     balance: float = within(0.0, 1.0, 0.5)
     rare: float = within(0.0, 100.0, 0.0)  # so much more often is a field taken that shows platelets
     nms_iou: float = within(0.05, 1.0, 0.5)
+    cross_iou: float = within(0.05, 1.0, 0.75)  # between classes: one cell is counted once
     validate_every: int = within(1, 10**6, 1)  # epochs
     loaders: int = within(0, 256, 1)
+    count_as: Mapping[str, str] = field(default_factory=dict)  # RBC, WBC, Platelet or NRBC by class
     variety: Variety = field(default_factory=Variety)
     synthetic: Synthetic = field(default_factory=Synthetic)
 
@@ -72,6 +75,7 @@ class RcnnSettings:
                 (self.head_epochs > 0) == (self.freeze == "heads-first"),
                 "head_epochs must be above 0 with freeze = heads-first, and 0 without it",
             ),
+            (set(self.count_as.values()) <= {*COUNTED}, f"count_as must say one of {', '.join(COUNTED)} of each class"),
         ):
             if not holds:
                 raise UsageError(said)

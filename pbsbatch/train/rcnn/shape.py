@@ -6,12 +6,14 @@ than a photograph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pbsbatch.errors import UsageError
 from pbsbatch.models.rcnn_facts import LEVELS, STEP_PX, RcnnFacts
 from pbsbatch.models.scale import RED_CELL_UM
+from pbsbatch.models.words import COUNTED
 from pbsbatch.train.rcnn.presets import Preset
 from pbsbatch.train.tables import make, read_table, within
 
@@ -47,6 +49,7 @@ class Shape:
     cross_iou: float = within(0.05, 1.0, 1.0)
     detections: int = within(1, 10_000, 1000)
     norm_eps: float = within(0.0, 1.0, 1e-5)
+    count_as: Mapping[str, str] = field(default_factory=dict)  # RBC, WBC, Platelet or NRBC by class
 
 
 def read_shape(path: Path) -> Shape:
@@ -60,6 +63,8 @@ def read_shape(path: Path) -> Shape:
         (made.red_cell_px == 0 or made.red_cell_px >= 3, f"red_cell_px must be 3 or more, not {made.red_cell_px}"),
         (made.input_px % STEP_PX == 0, f"input_px must be a multiple of {STEP_PX}, not {made.input_px}"),
         (len(made.anchors) == LEVELS, f"anchors must hold {LEVELS} lists of sides, for strides 4 to 64"),
+        (set(made.count_as) <= set(reported), "count_as names a class that is not among classes"),
+        (set(made.count_as.values()) <= {*COUNTED}, f"count_as must say one of {', '.join(COUNTED)} of each class"),
         (len(made.thresholds) in (0, len(reported)), f"thresholds must hold {len(reported)} numbers"),
     ):
         if not holds:
@@ -70,16 +75,13 @@ def read_shape(path: Path) -> Shape:
 def facts_of(shape: Shape, arch: str, *, masks: bool, preset: Preset | None = None) -> RcnnFacts:
     """Return a model's facts; a preset's thresholds, NMS and limit of cells win over the table's."""
     reported = tuple(name for name in shape.classes if name)
-    thresholds = shape.thresholds or (shape.threshold,) * len(reported)
-    nms_iou, count = shape.nms_iou, shape.detections
-    if preset is not None:
-        thresholds = tuple(preset.threshold(name) for name in reported)
-        nms_iou, count = preset.nms_iou, preset.detections or count
-    return RcnnFacts(
+    facts = RcnnFacts(
         name=shape.name, version=shape.version, arch=arch, network_classes=shape.classes, input_px=shape.input_px,
         work_mpp=shape.work_mpp or RED_CELL_UM / shape.red_cell_px, max_cell_um=shape.max_cell_um,
         context_px=shape.context_px, anchors=shape.anchors, ratios=shape.ratios, mean=shape.mean, std=shape.std,
-        pre_nms=shape.pre_nms, post_nms=shape.post_nms, rpn_nms_iou=shape.rpn_nms_iou, thresholds=thresholds,
-        nms_iou=(nms_iou,) * len(reported), cross_iou=shape.cross_iou, detections=count, masks=masks,
-        norm_eps=shape.norm_eps, licence=shape.licence,
+        pre_nms=shape.pre_nms, post_nms=shape.post_nms, rpn_nms_iou=shape.rpn_nms_iou,
+        thresholds=shape.thresholds or (shape.threshold,) * len(reported), nms_iou=(shape.nms_iou,) * len(reported),
+        cross_iou=shape.cross_iou, detections=shape.detections, masks=masks, norm_eps=shape.norm_eps,
+        licence=shape.licence, count_as=shape.count_as,
     )  # fmt: skip
+    return facts if preset is None else preset.applied(facts)

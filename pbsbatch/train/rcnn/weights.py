@@ -14,11 +14,13 @@ from torchvision.models import get_model_weights
 from torchvision.models.detection import FasterRCNN
 
 from pbsbatch.errors import UsageError
-from pbsbatch.models.rcnn_facts import RcnnFacts
+from pbsbatch.models.folder import MODEL_JSON, WEIGHTS, kind_of
+from pbsbatch.models.rcnn_facts import RCNN, RcnnFacts
+from pbsbatch.models.rcnn_folder import read_rcnn
 from pbsbatch.nets.rcnn import arch_of
 from pbsbatch.nets.rcnn_checkpoint import fill_body, fill_known, tensors_of
 
-__all__ = ["NAMED", "Start", "begin_from", "find_weights", "has_masks", "with_eps"]
+__all__ = ["NAMED", "Start", "as_taught", "begin_from", "find_weights", "has_masks"]
 
 COCO, IMAGENET = "coco", "imagenet"
 NAMED = (COCO, IMAGENET)
@@ -43,9 +45,10 @@ def find_weights(asked: str | None, arch: str, data: Path) -> Start:
     if asked is None:
         return None
     if asked not in NAMED:
-        if not Path(asked).is_file():
-            raise UsageError("there is no such file", path=asked, cure="Give a checkpoint's path, or coco, or imagenet")
-        return Path(asked)
+        given = Path(asked) / WEIGHTS if Path(asked).is_dir() else Path(asked)
+        if not given.is_file():
+            raise UsageError("there is no such file", path=given, cure="Give a checkpoint's path, or coco, or imagenet")
+        return given
     name = (_COCO if asked == COCO else _IMAGENET).get(arch)
     if name is None:
         raise UsageError(f"torchvision has no {asked} weights of {arch}", cure="Use --weights imagenet, or a file")
@@ -61,10 +64,21 @@ def find_weights(asked: str | None, arch: str, data: Path) -> Start:
     )
 
 
-def with_eps(facts: RcnnFacts, start: Start) -> RcnnFacts:
-    """Return the facts with the norms' epsilon as that of the file: torchvision's first COCO files have none."""
-    first = start is not None and start.name.startswith("fasterrcnn_resnet50_fpn_coco")
-    return replace(facts, norm_eps=0.0) if first else facts
+def as_taught(facts: RcnnFacts, start: Start) -> RcnnFacts:
+    """Return the facts with what goes with a file's weights: the anchors and norms of a model's folder.
+
+    The norms of torchvision's first COCO files have no epsilon.
+    """
+    if start is None:
+        return facts
+    if start.name.startswith("fasterrcnn_resnet50_fpn_coco"):
+        return replace(facts, norm_eps=0.0)
+    if start.name != WEIGHTS or not (start.parent / MODEL_JSON).is_file():
+        return facts
+    if kind_of(start.parent) != RCNN:
+        raise UsageError("it is no two-stage model", path=start.parent, cure="Fine-tune it without --arch")
+    own = read_rcnn(start.parent).facts
+    return replace(facts, anchors=own.anchors, ratios=own.ratios, norm_eps=own.norm_eps)
 
 
 def begin_from(net: FasterRCNN, start: Path) -> list[str]:
