@@ -96,9 +96,10 @@ def strip(points: Sequence[tuple[str, float, str]], limits: tuple[float, float])
         odd = not limits[0] <= value <= limits[1]
         y = 26 + (0 if len(points) == 1 else ((i * 7) % 11 - 5) * 1.6)  # apart, so that equals can be seen
         mark = f'<circle cx="{_along(value, low, span):.1f}" cy="{y:.1f}" r="{5 if odd else 3.5}" '
-        mark += 'fill="#d55e00" stroke="currentColor"/>' if odd else 'fill="#0072b2" fill-opacity=".65"/>'
+        mark += 'fill="#d55e00" stroke="currentColor"/>' if odd else 'class="point" fill-opacity=".65"/>'
         out.append(f'<a href="{escape(link)}"><title>{escape(name)}: {_short(value)}</title>{mark}</a>')
-    for value, anchor in ((low, "start"), (high, "end")):
+    ends = sorted({min(values), max(values)})
+    for value, anchor in zip(ends, ("start", "end") if len(ends) > 1 else ("middle",), strict=True):
         x, said = _along(value, low, span), _short(value)
         out.append(f'<text class="dimtext" x="{x:.1f}" y="56" text-anchor="{anchor}">{said}</text>')
     return _svg(62, out, f"{len(points)} slides from {_short(min(values))} to {_short(max(values))}")
@@ -110,7 +111,8 @@ def levey_jennings(points: Sequence[tuple[str, float, str]], ends: tuple[str, st
     ends: what stands below the first and the last.
     """
     values = np.array([v for _, v, _ in points])
-    mean, sd = float(values.mean()), float(values.std(ddof=1)) or 1e-9
+    mean, spread = float(values.mean()), float(values.std(ddof=1))
+    sd = spread or 1e-9
     reach = max(3.5, float(np.abs(values - mean).max() / sd))
     tall = 150
 
@@ -126,19 +128,20 @@ def levey_jennings(points: Sequence[tuple[str, float, str]], ends: tuple[str, st
     step = (_WIDE - 60) / max(1, len(points) - 1)
     xs = [50 + i * step for i in range(len(points))]
     line = " ".join(f"{x:.1f},{y_of(v):.1f}" for x, v in zip(xs, values, strict=True))
-    out.append(f'<polyline points="{line}" fill="none" stroke="#0072b2" opacity=".5"/>')
+    out.append(f'<polyline points="{line}" class="course" fill="none" opacity=".5"/>')
     for x, (name, value, link) in zip(xs, points, strict=True):
         odd = abs(value - mean) > 3 * sd
-        look = 'r="5" fill="#d55e00" stroke="currentColor"' if odd else 'r="3" fill="#0072b2"'
+        look = 'r="5" fill="#d55e00" stroke="currentColor"' if odd else 'r="3" class="point"'
         out.append(
             f'<a href="{escape(link)}"><title>{escape(name)}: {_short(value)}</title>'
             f'<circle cx="{x:.1f}" cy="{y_of(value):.1f}" {look}/></a>'
         )
-    for text, x, anchor in zip(ends or (), (44, _WIDE - 6), ("start", "end"), strict=False):
+    first, last = ends or ("", "")
+    said = f"mean {_short(mean)}, s {spread:.2g}"
+    below = ((first, 44, "start"), (said, _WIDE // 2, "middle"), (last, _WIDE - 6, "end"))
+    for text, x, anchor in below:
         out.append(f'<text class="dimtext" x="{x}" y="{tall + 13}" text-anchor="{anchor}">{escape(text)}</text>')
-    return _svg(
-        tall + (18 if ends else 0), out, f"{len(points)} slides in order, mean {mean:.4g}, standard deviation {sd:.3g}"
-    )
+    return _svg(tall + 18, out, f"{len(points)} slides in order, mean {mean:.4g}, standard deviation {spread:.3g}")
 
 
 def _short(value: float) -> str:

@@ -71,6 +71,9 @@ def test_it_holds_in_width_and_light_and_in_print(page: Page, report: str, width
     assert page.value(clipped) == []
     page.tell("Emulation.setEmulatedMedia", media="print")
     assert page.value("getComputedStyle(document.querySelector('.controls')).display") == "none"
+    assert page.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"  # whatever the screen
+    page.tell("Emulation.setDeviceMetricsOverride", width=703, height=1000, deviceScaleFactor=1, mobile=False)
+    assert page.value("[...document.querySelectorAll('.wide')].every(w => w.scrollWidth <= w.clientWidth)")  # A4
     assert len(page.tell("Page.printToPDF")["data"]) > 10_000
     page.tell("Emulation.setEmulatedMedia", media="")
     assert page.errors == []
