@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pbsbatch.cli.bars import notes, with_bars
-from pbsbatch.cli.cells import crop
+from pbsbatch.cli.crop import crop
 from pbsbatch.cli.import_labels import import_labels
+from pbsbatch.cli.masks import masks
 
 if TYPE_CHECKING:
     from pbsbatch.datasets.readers import DataSet
@@ -23,6 +24,7 @@ app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True)
 
 app.command("import-labels")(import_labels)
 app.command("crop")(crop)
+app.command("masks")(masks)
 
 
 @app.callback()

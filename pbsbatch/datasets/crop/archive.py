@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pbsbatch.datasets.crop.choose import choose
 from pbsbatch.datasets.crop.cut import Frame, cut
-from pbsbatch.datasets.crop.stained import ALL, CENTRE, Rule, cell_diameter, find
+from pbsbatch.datasets.crop.stained import Rule, find
 from pbsbatch.datasets.made import clear_ours, outside, place, table_bytes
 from pbsbatch.datasets.pictures import Picture, each, pictures_below, pixels_of
-from pbsbatch.datasets.readers.problems import Problem, RecordError
+from pbsbatch.datasets.readers.problems import Problem
 from pbsbatch.datasets.samples import encode
 from pbsbatch.disk import make_folder, output_errors, write_atomic
 from pbsbatch.synth.archive import Tick, may_write
@@ -29,8 +30,7 @@ __all__ = ["TABLE", "Tally", "crop_archive"]
 TABLE = "crops.csv"
 COLUMNS = ("picture", "class", "crop", "x0", "y0", "x1", "y1", "crop_x", "crop_y", "crop_px", "cell_px", "left_out")
 OURS = re.compile(r".+\.cell(-\d+)?\.png|crops\.csv")
-LOOKED_AT = 32
-"""Pictures in which a field's cells are measured, spread over the folder."""
+CUT, NONE = "cut by the picture's border", "no cell"
 
 
 @dataclass(slots=True)
@@ -57,14 +57,11 @@ def crop_archive(
     outside(output, root)
     may_write(output, force=force)
     tally = Tally(pictures=len(pictures))
-    fields = [p for p in pictures if _pick(pick, p) == ALL]
-    if not math.isfinite(rule.cell_px) and fields:
-        tally.cell_px = _measured(fields, replace(rule, pick=ALL))
+    choice = choose(pictures, rule, pick)
+    tally.cell_px = choice.measured
 
     def cropped(picture: Picture) -> list[tuple[Any, ...]]:
-        chosen = _pick(pick, picture)
-        known = rule.cell_px if math.isfinite(rule.cell_px) or chosen == CENTRE else tally.cell_px
-        return list(_crops(picture, output, replace(rule, pick=chosen, cell_px=known), frame))
+        return list(_crops(picture, output, choice.of(picture), frame))
 
     with output_errors(output):
         make_folder(output)
@@ -85,9 +82,6 @@ def crop_archive(
     return tally
 
 
-CUT, NONE = "cut by the picture's border", "no cell"
-
-
 def _crops(picture: Picture, output: Path, rule: Rule, frame: Frame) -> Iterator[tuple[Any, ...]]:
     """Write a picture's crops and yield a row for each cell, or one that says that there is none."""
     image = pixels_of(picture)
@@ -105,19 +99,3 @@ def _crops(picture: Picture, output: Path, rule: Rule, frame: Frame) -> Iterator
         yield *told, name, *box.tolist(), x, y, side, cell, ""
     if not len(found.boxes):
         yield *told, "", *[""] * 7, cell, NONE
-
-
-def _pick(asked: str, picture: Picture) -> str:
-    return (CENTRE if picture.kind else ALL) if asked == "auto" else asked
-
-
-def _measured(pictures: Sequence[Picture], rule: Rule) -> float:
-    """Return the median diameter of what is stained in some pictures; NaN where nothing is."""
-    sizes = []
-    for picture in pictures[:: -(-len(pictures) // LOOKED_AT)]:
-        try:
-            sizes.append(cell_diameter(pixels_of(picture), rule))
-        except RecordError:
-            continue  # it is named when its turn comes
-    known = [size for size in sizes if math.isfinite(size)]
-    return float(np.median(known)) if known else math.nan

@@ -17,7 +17,7 @@ from pbsbatch.datasets.outlines import outline_of_mask
 from pbsbatch.datasets.readers.fields import DataSet, Field, Marked, picture, pictures_in, read_bytes
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
 
-__all__ = ["ENDINGS", "read_labels"]
+__all__ = ["ENDINGS", "numbers_of", "read_labels"]
 
 ENDINGS = (".png", ".tif", ".tiff")
 MOST_COVER = 16
@@ -44,7 +44,7 @@ def read_labels(data: DataSet, problems: Problems) -> Iterator[Field]:
 
 
 def _marked(path: Path, kind: str, size: tuple[int, int]) -> Iterator[Marked]:
-    ids = _ids(path, size)
+    ids = numbers_of(path, size)
     numbers, boxes = _boxes(ids)
     if (boxes[:, 2:] - boxes[:, :2]).prod(1).sum() > MOST_COVER * ids.size:
         raise RecordError(
@@ -68,7 +68,8 @@ def _boxes(ids: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.in
     return numbers, boxes
 
 
-def _ids(path: Path, size: tuple[int, int]) -> NDArray[np.integer]:
+def numbers_of(path: Path, size: tuple[int, int]) -> NDArray[np.integer]:
+    """Return a label image's numbers (H, W). Law: it has the size of its picture, and one channel of whole numbers."""
     seen = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if seen is None:
         raise RecordError(f"{_place(path)} is no picture or is damaged", "Copy it again or take it out")

@@ -1,0 +1,123 @@
+"""Where a classifier looks: maps against their definition, layers by name and number, masks in the picture's pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from pbsbatch.cli.data import app
+from pbsbatch.errors import UsageError
+from pbsbatch.train.classifier.gradcam import GradCam, Looker, layers_of, looker_of
+
+
+class Net(nn.Module):
+    """A small classifier whose last layers know no places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(inplace=True))
+        self.second = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1), nn.ReLU(inplace=True))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.pool(self.second(self.first(x))).flatten(1))
+
+
+@pytest.fixture
+def looker() -> Looker:
+    torch.manual_seed(5)
+    return Looker(Net().eval(), 32, 0.5, (128.0, 120.0, 110.0), (64.0, 60.0, 50.0))
+
+
+def crop(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+def test_a_map_is_its_definition(looker: Looker) -> None:
+    found = looker.maps(crop(), ["first", "second"])
+    x = looker.input(crop())
+    net: Net = looker.net
+    with torch.no_grad():
+        first = net.first(x)
+        logits = net.out(net.pool(net.second(first)).flatten(1))[0]
+    kind, step = int(logits.argmax()), 1e-2
+    slopes = torch.zeros(first.shape[1])
+    for channel in range(first.shape[1]):  # by differences instead of gradients, a channel at a time
+        more = first.clone()
+        more[:, channel] += step
+        with torch.no_grad():
+            slopes[channel] = (net.out(net.pool(net.second(more)).flatten(1))[0, kind] - logits[kind]) / step
+    seen = (slopes[None, :, None, None] * first).sum(1)[0].clamp(min=0)
+    expected = (seen / seen.max()).numpy()
+    assert found["first"].shape == (16, 16) and found["second"].shape == (8, 8)
+    assert (
+        np.abs(found["first"] - expected).max() < 0.15
+        and np.corrcoef(found["first"].ravel(), expected.ravel())[0, 1] > 0.98
+    )
+
+
+def test_the_module_is_left_as_it_was(looker: Looker) -> None:
+    before = looker.net(looker.input(crop(1)))
+    looker.maps(crop(), ["first"])
+    layers_of(looker, "1")
+    assert torch.equal(before, looker.net(looker.input(crop(1))))
+    assert all(not m._forward_hooks for m in looker.net.modules())
+
+
+def test_layers_go_by_name_and_number(looker: Looker) -> None:
+    assert layers_of(looker) == ("second",)
+    assert layers_of(looker, "2, first 1,first") == ("second.0", "first", "first.0")
+    for wrong in ("3", "0", "pool", "out", "third", "²"):
+        with pytest.raises(UsageError, match="Layers: 1 to 2, or first, second"):
+            layers_of(looker, wrong)
+
+
+def test_a_mask_lies_where_the_classifier_looked() -> None:
+    class Bright(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = nn.Conv2d(3, 1, 1)
+            nn.init.ones_(self.seen.weight)
+            nn.init.zeros_(self.seen.bias)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            features = self.seen(x).relu().mean((2, 3))
+            return torch.cat([features, -features], 1), features
+
+    looker = Looker(Bright().eval(), 48, 0.5, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+    image = np.zeros((150, 200, 3), np.uint8)
+    cv2.circle(image, (108, 70), 24, (255, 255, 255), -1)
+    steps = GradCam(looker, layers_of(looker), 0.25)(image)
+    mine = steps.labels > 0
+    truth = image[..., 0] > 0
+    assert steps.labels.shape == (150, 200)
+    assert (mine & truth).sum() / (mine | truth).sum() > 0.75
+    assert [name for name, _ in steps.stages] == [
+        "picture", "crop", "seen", "assembled", "threshold", "dilated", "mask",
+    ]  # fmt: skip
+    assert not GradCam(looker, layers_of(looker), 0.25)(np.zeros((90, 90, 3), np.uint8)).labels.any()
+
+
+def test_the_shipped_classifier_makes_masks_of_drawn_cells(tmp_path: Path) -> None:
+    from tests.datasets.weak.drawn_cells import cells
+
+    (tmp_path / "in" / "k").mkdir(parents=True)
+    (tmp_path / "truth").mkdir()
+    for number, (image, mask) in enumerate([*cells(300)][:2]):
+        cv2.imwrite(str(tmp_path / "in" / "k" / f"{number}.png"), image[..., ::-1])
+        cv2.imwrite(str(tmp_path / "truth" / f"{number}.png"), mask.astype(np.uint8))
+    asked = ["masks", str(tmp_path / "in"), "--method", "gradcam", "--mpp", "0.15", "--truth", str(tmp_path / "truth")]
+    result = CliRunner().invoke(app, [*asked, "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "2 cells in 2 masks" in result.output and "layers stage16" in result.output
+    assert float(result.output.rsplit("(IoU) ", 1)[1].split()[0]) > 0.4
+    assert layers_of(looker_of("differential"), "3,4,7")[0] == "stage4.1.first.0"
+    bad = CliRunner().invoke(app, [*asked, "--output", str(tmp_path / "bad"), "--layers", "77"])
+    assert isinstance(bad.exception, UsageError) and not (tmp_path / "bad").exists()
