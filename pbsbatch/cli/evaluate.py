@@ -236,10 +236,11 @@ def rich_table(table: Table, ranges: Intervals) -> object:
     shown = Shown(box=None, header_style="bold", pad_edge=False)
     for i, title in enumerate(table.heads):
         shown.add_column(escape(title), justify="left" if i == 0 else "right", no_wrap=True)
+    known = ranges if table.is_of_classes else {}
     for row, line in zip(table.rows, lines_of(table), strict=True):
         values = [escape(text) for text in line]
         for place, key in enumerate(table.keys):
-            low, high = ranges.get(str(row[0]), {}).get(key, (float("nan"), float("nan")))
+            low, high = known.get(str(row[0]), {}).get(key, (float("nan"), float("nan")))
             if low == low:  # noqa: PLR0124 - not NaN
                 values[place] += f" [dim]{low + 0:.3f} {high + 0:.3f}[/]"
         shown.add_row(*values)

@@ -56,18 +56,20 @@ def html_table(table: Table, ranges: Intervals) -> str:
     """Return a table under its title."""
     kinds = ("", *[' class="n"'] * (len(table.heads) - 1))
     heads = "".join(f"<th{k}>{shell.text(head)}</th>" for k, head in zip(kinds, table.heads, strict=True))
+    known = ranges if table.is_of_classes else {}
     rows = "".join(
-        "<tr>" + "".join(_cell(text, i, ranges.get(line[0], {}).get(key)) for i, (text, key) in
+        "<tr>" + "".join(_cell(text, i, known.get(line[0], {}).get(key)) for i, (text, key) in
                          enumerate(zip(line, table.keys, strict=True))) + "</tr>"
         for line in lines_of(table)
     )  # fmt: skip
-    return f"<h2>{shell.text(table.title)}</h2><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    inner = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<h2>{shell.text(table.title)}</h2><div class="wide">{inner}</div>'
 
 
 def _cell(text: str, place: int, interval: tuple[float, float] | None) -> str:
     small = ""
     if interval is not None and np.isfinite(interval).all():
-        small = f' <small class="dim">{interval[0]:.3f}&ndash;{interval[1]:.3f}</small>'
+        small = f' <small class="dim">{interval[0]:.3f} to {interval[1]:.3f}</small>'
     kind = "" if place == 0 else ' class="n"'
     return f"<td{kind}>{shell.text(text)}{small}</td>"
 

@@ -39,6 +39,11 @@ class Table:
     keys: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
 
+    @property
+    def is_of_classes(self) -> bool:
+        """Say whether a row is all of a class: intervals are of these, not of parts of them."""
+        return self.key in ("classes", "counts")
+
 
 def tables(found: Figures) -> tuple[Table, ...]:
     """Return the tables of an evaluation, those without rows left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from pbsbatch.cli import app
+from pbsbatch.cli.evaluate import rich_table
 from pbsbatch.errors import UsageError
 from pbsbatch.evaluate import detection_ap
 from pbsbatch.evaluate.figures import ALL, figures
 from pbsbatch.evaluate.intervals import intervals
 from pbsbatch.evaluate.labels import Labelled, Labels, labels_from_coco
+from pbsbatch.evaluate.page import html_table
 from pbsbatch.evaluate.render import FORMATS, render, table_text
-from pbsbatch.evaluate.tables import Table
+from pbsbatch.evaluate.tables import Table, tables
 from pbsbatch.evaluate.together import compared
 
 CLASSES = ("RBC", "WBC")
@@ -85,6 +88,18 @@ def test_intervals_hold_the_figure_and_shrink_with_images() -> None:
     wide, narrow = (intervals(b, 0.5, 400)["RBC"]["f1"] for b in (few, many))
     assert wide[0] < narrow[0] < figures(many).rows[0].f1 < narrow[1] < wide[1]
     assert repr(intervals(few, 0.5, 50)) == repr(intervals(few, 0.5, 50))  # NaN is not itself
+
+
+def test_intervals_stand_in_tables_of_whole_classes_alone() -> None:
+    """Those of a class are not those of its cells of one size."""
+    scaled = Labels(TRUTH.classes, tuple(replace(image, mpp=0.5) for image in TRUTH.images))
+    found = figures(compared(scaled, FOUND), sizes=(3.0, 9.0))
+    ranges = {"RBC": dict.fromkeys(("recall", "ap50", "count_mae"), (0.111, 0.222))}
+    with_intervals = {table.key for table in tables(found) if "0.111 to 0.222" in html_table(table, ranges)}
+    assert with_intervals == {"classes", "counts"}
+    shown = {table.key: rich_table(table, ranges) for table in tables(found)}
+    told = {key for key, one in shown.items() if any("0.111" in str(c) for col in one.columns for c in col.cells)}
+    assert told == with_intervals and {"sizes", "confusion"} <= set(shown)
 
 
 def test_what_does_not_go_together_is_refused_with_what_was_meant() -> None:

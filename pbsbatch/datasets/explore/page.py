@@ -65,8 +65,9 @@ def _classes(rows: Sequence[Mapping[str, object]], per_image: Mapping[str, float
     each = "".join(f'<td class="n">{v:.0f}</td>' for v in per_image.values())
     lines.append(f"<tr><td>cells per image</td><td></td><td></td>{each}</tr>")
     return (
-        f'<table><thead><tr><th>class</th><th class="n">cells</th><th class="n">images</th>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
+        '<div class="wide"><table><thead><tr><th>class</th><th class="n">cells</th><th class="n">images</th>'
+        f"{head}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
         '<p class="dim">Percentiles of the side of boxes in pixels: the square root of width times height.</p>'
     )
 
