@@ -118,9 +118,9 @@ def cbc_unseen(data: Path, splits: Sequence[str] = ("val", "train")) -> list[Sam
     return sorted((s for s in fields if s.name in held), key=lambda s: s.name)
 
 
-def draw(seed: int) -> Drawn:
-    """Return a drawn field of a laboratory's camera."""
-    scene = Scene(640, 480, 0.11 + 0.02 * (seed % 8), seed)
+def draw(seed: int, size: tuple[int, int] = (640, 480), mpp: float | None = None) -> Drawn:
+    """Return a drawn field, as a laboratory's camera sees it unless said otherwise."""
+    scene = Scene(*size, 0.11 + 0.02 * (seed % 8) if mpp is None else mpp, seed)
     cells = scene.cells(0, 0, scene.width, scene.height)
     whole = np.clip(cells.boxes, 0, [scene.width, scene.height] * 2).astype(np.float32)
     shown = ((whole[:, 2:] - whole[:, :2]) >= 4).all(1)

@@ -57,7 +57,8 @@ def read(name: str, size: str = "") -> Study:
         raise SystemExit(f"the study {name} has no {size} setting")
     settings = table["settings"] | (table[size] if size else {})
     published = [Published(**row) for row in table.get("published", [])]
-    return Study(name, table["title"], table["kind"], table["needs"], settings, table["shown"], published)
+    needs = settings.get("needs", table["needs"])
+    return Study(name, table["title"], table["kind"], needs, settings, table["shown"], published)
 
 
 def names() -> list[str]:
@@ -67,10 +68,11 @@ def names() -> list[str]:
 
 def run(study: Study, data: Path, model: str) -> Rows:
     """Return the rows of a study."""
-    from benchmarks.studies import detection, seams, typed
+    from benchmarks.studies import detection, seams, two_stage, typed
 
     kinds: dict[str, Callable[[Mapping[str, Any], Path, str], Rows]] = {
         "detection": detection.cbc, "composites": detection.composites, "seams": seams.seams, "typed": typed.typed,
+        "two-stage": two_stage.two_stage,
     }  # fmt: skip
     return kinds[study.kind](study.settings, data, model)
 

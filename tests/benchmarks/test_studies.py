@@ -24,9 +24,9 @@ def nothing_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nothing_recorded")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_runs_at_smoke_size(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = data("txl").parent
+    folder = data("txl").parent if study.read(name, "smoke").needs else tmp_path
     monkeypatch.setattr("sys.argv", ["study", name, "--data", str(folder), "--smoke"])
     study.main()
     told = capsys.readouterr().out
@@ -43,7 +43,7 @@ def test_without_data_it_is_skipped_with_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["study", name, "--data", str(tmp_path)])
     study.main()
-    assert re.fullmatch(rf"skipped {name}: no (txl|pbc) in .*; give --data DIR\n", capsys.readouterr().out)
+    assert re.fullmatch(rf"skipped {name}: no (txl|pbc|cbc) in .*; give --data DIR\n", capsys.readouterr().out)
 
 
 def test_unknown_studies_are_refused_and_all_are_listed(
