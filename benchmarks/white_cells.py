@@ -26,7 +26,7 @@ from benchmarks import record
 from pbsbatch import models
 from pbsbatch.datasets.readers import DataSet, read
 from pbsbatch.datasets.samples import WHITE
-from pbsbatch.differential import _window
+from pbsbatch.differential import window
 from pbsbatch.engines.load import load_classifier as load_engine
 from pbsbatch.errors import EngineError
 from pbsbatch.models.classifier import CellClassifier
@@ -80,7 +80,7 @@ def of_fields(classifier: CellClassifier, data: Path) -> Iterator[tuple[str, Ima
             for x0, y0, x1, y1 in field.boxes[field.classes == WHITE]:
                 if min(x0, y0, width - x1, height - y1) >= 1:
                     x, y = (int(np.floor((a + b - facts.crop_px) / 2 + 0.5)) for a, b in ((x0, x1), (y0, y1)))
-                    crop = np.ascontiguousarray(_window(field.pixels, x, y, facts.crop_px))
+                    crop = np.ascontiguousarray(window(field.pixels, x, y, facts.crop_px))
                     found.setdefault(sample.name.split("_")[0], []).append(crop)
     yield from ((laboratory, np.stack(crops)) for laboratory, crops in sorted(found.items()))
 

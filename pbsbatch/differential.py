@@ -24,7 +24,7 @@ from pbsbatch.models.classifier import CellClassifier
 from pbsbatch.models.taxonomy import CALLED
 from pbsbatch.plan import SNAP, Plan
 
-__all__ = ["WHITE", "Differential"]
+__all__ = ["WHITE", "Differential", "window", "window_px"]
 
 WHITE = "WBC"
 """The class whose cells are given types."""
@@ -61,14 +61,14 @@ class Differential:
     def look(self, cells: Detections, tile: Tile, plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a crop (n, side, side, 3) for each white cell, in order, from the pixels of the tile's read box."""
         facts = self.classifier.folder.facts
-        side, wide = facts.crop_px, _window_px(facts.crop_px, facts.crop_mpp, plan.work_mpp)
+        side, wide = facts.crop_px, window_px(facts.crop_px, facts.crop_mpp, plan.work_mpp)
         at = cells.centres[cells.classes == self.white] / plan.scale - (tile.read.x, tile.read.y)
         starts = np.floor(at - wide / 2 + 0.5).astype(np.int64)
         crops = np.empty((len(starts), side, side, 3), np.uint8)
         for crop, (x, y) in zip(crops, starts.tolist(), strict=True):
-            window = _window(pixels, x, y, wide)
+            cut = window(pixels, x, y, wide)
             how = cv2.INTER_AREA if wide > side else cv2.INTER_LINEAR
-            crop[:] = window if wide == side else cv2.resize(window, (side, side), interpolation=how)
+            crop[:] = cut if wide == side else cv2.resize(cut, (side, side), interpolation=how)
         return crops
 
     def refine(self, cells: Detections, crops: NDArray[np.uint8]) -> Detections:
@@ -82,12 +82,12 @@ class Differential:
         return replace(cells, types=types, type_scores=scores)
 
 
-def _window_px(side: int, crop_mpp: float, work_mpp: float) -> int:
+def window_px(side: int, crop_mpp: float, work_mpp: float) -> int:
     """Return the side of what is cut out, in work pixels; near the classifier's scale nothing is resampled."""
     return side if abs(crop_mpp / work_mpp - 1) <= SNAP else max(1, round(side * crop_mpp / work_mpp))
 
 
-def _window(pixels: NDArray[np.uint8], x: int, y: int, side: int) -> NDArray[np.uint8]:
+def window(pixels: NDArray[np.uint8], x: int, y: int, side: int) -> NDArray[np.uint8]:
     """Return a square of pixels; outside, the outermost ones go on."""
     height, width = pixels.shape[:2]
     if x >= 0 and y >= 0 and x + side <= width and y + side <= height:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pbsbatch.cli.adapt import adapt_model
 from pbsbatch.cli.compile import compile_model
 from pbsbatch.cli.options import AsJson
 from pbsbatch.errors import UsageError
@@ -25,6 +26,7 @@ app.add_typer(train_app, name="train")
 NameOrFolder = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a shipped model, or a model's folder.")]
 
 
+app.command("adapt")(adapt_model)
 app.command("compile", epilog="Example: pbsbatch models compile smear")(compile_model)
 
 

@@ -21,7 +21,7 @@ from pbsbatch.datasets.readers import CellPicture, DataError, read_folders
 from pbsbatch.models.taxonomy import KINDS, TYPES, kinds_of, of_types
 from pbsbatch.train.classifier.settings import Pictures, Settings
 
-__all__ = ["SPLITS", "Cell", "Split", "load", "split_of"]
+__all__ = ["SPLITS", "Cell", "Split", "decoded", "load", "split_of"]
 
 SPLITS = {"train": 0.7, "calibration": 0.1, "hold-out": 0.2}
 """Shares of the groups. Weights are learnt from the first, chosen and calibrated on the second, judged on the third."""
@@ -94,7 +94,7 @@ def _read(table: Pictures, root: Path) -> Iterator[Cell]:
     """Yield the cells of one data set."""
     folder = root / table.path
     for found in read_folders(folder, {r.begins: r.is_a for r in table.rename}):
-        yield Cell(f"{table.path}/{found.path.relative_to(folder)}", _label(found), _decoded(found.path), table.mpp)
+        yield Cell(f"{table.path}/{found.path.relative_to(folder)}", _label(found), decoded(found.path), table.mpp)
 
 
 def _label(found: CellPicture) -> str:
@@ -105,7 +105,8 @@ def _label(found: CellPicture) -> str:
     return found.kind
 
 
-def _decoded(path: Path) -> NDArray[np.uint8]:
+def decoded(path: Path) -> NDArray[np.uint8]:
+    """Return the pixels of a picture of one cell. Raises DataError where it is none."""
     pixels = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
     if pixels is None or not LEAST_PX <= min(pixels.shape[:2]) <= max(pixels.shape[:2]) <= MOST_PX:
         what = "it cannot be decoded" if pixels is None else f"{pixels.shape[1]}x{pixels.shape[0]} pixels are no cell"
