@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,28 @@ class Labels:
 
 
 def labels_from_run(run: Run, *, types: bool = False) -> Labels:
-    """Return what a run found. Slides are read one by one. With types a cell's type is its class, where it has one."""
+    """Return what a run found. Slides are read one by one.
+
+    With types a cell's type is its class, where it has one; a class that no cell is left of is none of them then, for
+    truth that names types need not know what they are types of.
+    """
     names = dict.fromkeys(name for slide in run for name in slide.store.classes)
     if types:
         names |= dict.fromkeys(name for slide in run for name in slide.store.types)
     classes = tuple(names)
     pictures = _pictures(run)
-    return Labels(classes, tuple(_of_slide(slide, classes, pictures.get(slide.id), types=types) for slide in run))
+    images = tuple(_of_slide(slide, classes, pictures.get(slide.id), types=types) for slide in run)
+    return _with_cells(Labels(classes, images)) if types else Labels(classes, images)
+
+
+def _with_cells(labels: Labels) -> Labels:
+    """Return labels without the classes that no cell has."""
+    used = np.zeros(len(labels.classes), np.bool_)
+    for image in labels.images:
+        used[image.classes] = True
+    number = np.cumsum(used) - 1
+    classes = tuple(name for name, there in zip(labels.classes, used.tolist(), strict=True) if there)
+    return replace(labels, classes=classes, images=tuple(replace(i, classes=number[i.classes]) for i in labels.images))
 
 
 def _pictures(run: Run) -> Mapping[str, Path]:
