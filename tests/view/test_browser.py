@@ -157,6 +157,26 @@ def test_the_page_holds_in_every_width_and_light(
     assert page.errors == []
 
 
+def test_in_a_narrow_window_a_cell_s_numbers_stand_below_the_slide(
+    server: Viewer, page: Page, results: Results
+) -> None:
+    drawn = results.slides["here"]
+    y, x = np.argwhere(cv2.erode((drawn.labels > 0).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0)[4000].tolist()
+    page.go(f"{server.url}#slide={drawn.id}&x={x}&y={y}&zoom=1", 400, 760)
+    page.wait(READY)
+    middle = page.value(MIDDLE)
+    page.click(middle[0] + 1, middle[1] + 1)
+    page.wait("!document.getElementById('cell').hidden")
+    assert page.value("document.getElementById('panel').hidden")
+    page.wait("(r => r.height > 60 && r.bottom <= innerHeight && r.right <= innerWidth)"
+              "(document.getElementById('cell').getBoundingClientRect())")  # fmt: skip
+    assert "score" in page.value("document.getElementById('cell-facts').innerText")
+    page.go(f"{server.url}#slide={drawn.id}", 1280, 760)
+    page.wait(READY)
+    assert page.value("document.getElementById('cell').parentElement.id") == "panel"
+    assert page.errors == []
+
+
 def test_a_crowded_slide_is_a_picture_from_afar_and_outlines_from_near(
     server: Viewer, page: Page, results: Results
 ) -> None:

@@ -139,7 +139,14 @@ async function choose(id) {
   now.cells.chosen = id;
   now.cells.redraw();
   const cell = id === null ? null : await ask(`cell/${encodeURIComponent(slide.id)}/${id}.json`);
-  if (now?.slide === slide && now.cells.chosen === id) showCell(cell, slide);
+  if (now?.slide !== slide || now.cells.chosen !== id) return;
+  showCell(cell, slide);
+  if (NARROW.matches) map.invalidateSize({ animate: false });
+}
+
+function placeCell() {
+  // In a narrow window the panel is folded: a cell's numbers stand below the slide.
+  if (NARROW.matches) $("stage").after($("cell")); else $("numbers").before($("cell"));
 }
 
 async function clicked(at) {
@@ -200,6 +207,8 @@ async function start() {
   $("previous").addEventListener("click", () => step(-1));
   $("keys-button").addEventListener("click", () => $("keys").showModal());
   for (const id of ["slides", "panel"]) $(`${id}-button`).addEventListener("click", () => fold(id));
+  placeCell();
+  NARROW.addEventListener("change", placeCell);
   if (NARROW.matches) { fold("slides", true); fold("panel", true); }
   window.addEventListener("hashchange", () => { const at = readHash(); if (at.slide) open(at.slide, at); });
   const wanted = readHash(), { run, finished, slides } = await ask("slides.json");
