@@ -16,7 +16,7 @@ from pbsbatch.disk import make_folder, write_atomic
 from pbsbatch.errors import OutputError, UsageError, one_line
 from pbsbatch.run.csv_text import safe_cell
 
-__all__ = ["clear_ours", "outside", "place", "table_bytes"]
+__all__ = ["Made", "clear_ours", "outside", "table_bytes"]
 
 
 def outside(output: Path, root: Path) -> None:
@@ -36,13 +36,23 @@ def clear_ours(folder: Path, ours: re.Pattern[str]) -> None:
             path.unlink()
 
 
-def place(output: Path, name: str, data: bytes) -> None:
-    """Write a file below the output folder, whole or not at all."""
-    path = output / name
-    make_folder(path.parent)
-    if not path.parent.resolve().is_relative_to(output.resolve()):
-        raise OutputError("a link leads out of the output folder", path=path.parent, cure="Remove it and run again")
-    write_atomic(path, [data])
+class Made:
+    """The output folder while it is written into, from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ready: set[Path] = set()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file below the folder, whole or not at all."""
+        path = self.path / name
+        folder = path.parent
+        if folder not in self._ready:
+            make_folder(folder)
+            if not folder.resolve().is_relative_to(self.path.resolve()):
+                raise OutputError("a link leads out of the output folder", path=folder, cure="Remove it and run again")
+            self._ready.add(folder)
+        write_atomic(path, [data])
 
 
 def table_bytes(header: Iterable[str], rows: Iterable[Iterable[object]]) -> bytes:

@@ -35,6 +35,10 @@ RAYS = 32
 
 MIN_RED = 3
 """A field with fewer whole red cells takes its source's median diameter."""
+FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+"""Runs instead of matches, and one filter instead of the best of all for each row: as small, in under half the time."""
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # older OpenCV has but one
+    FAST_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
 BORDER_PX = 2.0
 """A box that comes so near the field's border may belong to a cell that the border cuts."""
 
@@ -95,7 +99,7 @@ def decode(encoded: bytes) -> NDArray[np.uint8] | None:
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
     """Return pixels (H, W, 3) RGB as a PNG file, packed fast rather than small."""
-    done, file = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    done, file = cv2.imencode(".png", pixels[..., ::-1], FAST_PNG)
     assert done
     return bytes(file.data)
 

@@ -18,7 +18,7 @@ import numpy as np
 from pbsbatch.datasets.crop.choose import choose
 from pbsbatch.datasets.crop.cut import Frame, cut
 from pbsbatch.datasets.crop.stained import Rule, find
-from pbsbatch.datasets.made import clear_ours, outside, place, table_bytes
+from pbsbatch.datasets.made import Made, clear_ours, outside, table_bytes
 from pbsbatch.datasets.pictures import Picture, each, pictures_below, pixels_of
 from pbsbatch.datasets.readers.problems import Problem
 from pbsbatch.datasets.samples import encode
@@ -57,11 +57,11 @@ def crop_archive(
     outside(output, root)
     may_write(output, force=force)
     tally = Tally(pictures=len(pictures))
-    choice = choose(pictures, rule, pick)
+    choice, made_in = choose(pictures, rule, pick), Made(output)
     tally.cell_px = choice.measured
 
     def cropped(picture: Picture) -> list[tuple[Any, ...]]:
-        return list(_crops(picture, output, choice.of(picture), frame))
+        return list(_crops(picture, made_in, choice.of(picture), frame))
 
     with output_errors(output):
         make_folder(output)
@@ -82,7 +82,7 @@ def crop_archive(
     return tally
 
 
-def _crops(picture: Picture, output: Path, rule: Rule, frame: Frame) -> Iterator[tuple[Any, ...]]:
+def _crops(picture: Picture, output: Made, rule: Rule, frame: Frame) -> Iterator[tuple[Any, ...]]:
     """Write a picture's crops and yield a row for each cell, or one that says that there is none."""
     image = pixels_of(picture)
     found = find(image, rule)
@@ -95,7 +95,7 @@ def _crops(picture: Picture, output: Path, rule: Rule, frame: Frame) -> Iterator
         number += 1
         x, y, side = frame.around(box)
         name = f"{picture.name}.cell{'' if number == 1 else f'-{number}'}.png"
-        place(output, name, encode(np.ascontiguousarray(cut(image, x, y, side))))
+        output.write(name, encode(np.ascontiguousarray(cut(image, x, y, side))))
         yield *told, name, *box.tolist(), x, y, side, cell, ""
     if not len(found.boxes):
         yield *told, "", *[""] * 7, cell, NONE

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pbsbatch.datasets.crop.choose import choose
 from pbsbatch.datasets.crop.stained import Rule
-from pbsbatch.datasets.made import clear_ours, outside, place, table_bytes
+from pbsbatch.datasets.made import Made, clear_ours, outside, table_bytes
 from pbsbatch.datasets.pictures import Picture, each, pictures_below, pixels_of
 from pbsbatch.datasets.readers.problems import Problem, RecordError
 from pbsbatch.datasets.weak.score import overlap, read_truth
@@ -69,7 +69,7 @@ def mask_archive(
     pictures = pictures_below(root)
     outside(output, root)
     may_write(output, force=force)
-    choice = choose(pictures, rule, pick)
+    choice, made_in = choose(pictures, rule, pick), Made(output)
     on_sheet = set(pictures[:: -(-len(pictures) // MOST_SHOWN)]) if sheet is not None else set()
 
     def masked(picture: Picture) -> _Made:
@@ -78,7 +78,7 @@ def mask_archive(
         count = int(steps.labels.max(initial=0))
         name = f"{picture.name}.mask.png" if count else ""
         if count:
-            place(output, name, _png(steps.labels))
+            made_in.write(name, _png(steps.labels))
         score = math.nan if known is None else overlap(steps.labels, known)
         shown = (steps, known) if picture in on_sheet else None
         return _Made(name, count, float((steps.labels > 0).mean()), score, flaw, shown)
