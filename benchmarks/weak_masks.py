@@ -1,14 +1,15 @@
 """Hold weak masks of drawn white cells against their exact ones.
 
 `python -m benchmarks.weak_masks --json [--picture FILE.png]` prints one JSON object and adds its rows to
-results/weak_masks.csv. The cells are drawn anew from seeds that no setting was chosen on; the same every time. The
-plain Otsu threshold of grey, the biggest piece in the middle, stands beside the methods as the least that is to be had.
+results/weak_masks.csv. `--model FOLDER --layers 3,4,7` measures Grad-CAM of a classifier of one's own alone. The cells
+are drawn anew from seeds that no setting was chosen on; the same every time. The plain Otsu threshold of grey, the
+biggest piece in the middle, stands beside the methods as the least that is to be had.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ SEEDS = range(2000, 2020)
 MPP, SIDE = 0.15, 240
 FIELD = 1400, 1100
 WHITE = CLASSES.index("WBC")
-LAYERS = ("", "stage8, stage16", "stage4, stage8, stage16", "3,4,7", "8,10,12")
+LAYERS = ("", "stage8, stage16", "stage4, stage8, stage16", "3, 4, 7")
 SHOWN = 12
 Cell = tuple[str, NDArray[np.uint8], NDArray[np.int32]]
 
@@ -62,16 +63,23 @@ def methods() -> Iterator[tuple[str, str, Method]]:
     yield "otsu", "grey", otsu_alone
     yield "watershed", "", Watershed(rule)
     yield "blobs", "", Blobs(rule)
-    looker = looker_of("differential")
     for asked in LAYERS:
-        layers = layers_of(looker, asked)
-        yield "gradcam", ", ".join(layers), GradCam(looker, layers, MPP)
+        yield gradcam("differential", asked)
 
 
-def measure(drawn: Sequence[Cell], picture: Path | None = None) -> list[dict[str, Any]]:
+def gradcam(model: str, asked: str) -> tuple[str, str, Method]:
+    """Return Grad-CAM of a classifier's layers."""
+    looker = looker_of(model)
+    layers = layers_of(looker, asked)
+    return "gradcam", f"{Path(model).name}: {', '.join(layers)}", GradCam(looker, layers, MPP)
+
+
+def measure(
+    drawn: Sequence[Cell], picture: Path | None = None, chosen_methods: Iterable[tuple[str, str, Method]] | None = None
+) -> list[dict[str, Any]]:
     """Return a row for each method; draw some cells of each where a picture is asked for."""
     rows = []
-    for name, chosen, method in methods():
+    for name, chosen, method in methods() if chosen_methods is None else chosen_methods:
         made = [(kind, method(image), mask) for kind, image, mask in drawn]
         scores = np.array([overlap(steps.labels, mask) for _, steps, mask in made])
         low, median, high = np.percentile(scores, [10, 50, 90])
@@ -95,11 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object (the only form there is)")
     parser.add_argument("--picture", type=Path, help="draw every step of some cells, a file for each method")
+    parser.add_argument("--model", help="a classifier's folder: Grad-CAM of it alone")
+    parser.add_argument("--layers", action="append", help="of --model, by name or number; repeat for several choices")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="fields to draw")
     parser.add_argument("--dry", action="store_true", help="keep nothing")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
-    rows = measure(list(cells(SEEDS[: asked.seeds])), asked.picture)
+    chosen = [gradcam(asked.model, layers) for layers in asked.layers or [""]] if asked.model else None
+    rows = measure(list(cells(SEEDS[: asked.seeds])), asked.picture, chosen)
     if not asked.dry:
         append("weak_masks", rows)
     show({"rows": rows})

@@ -31,7 +31,10 @@ def masks(
     cell: Cell = 0.0,
     model: Annotated[str, typer.Option(help="gradcam: a classifier by name or folder.")] = "differential",
     layers: Annotated[
-        str, typer.Option(help="gradcam: names, or numbers of convolutions, as 3,4,7; default: the last with places.")
+        str,
+        typer.Option(
+            help="gradcam: names, or numbers in the order they are run, as 3,4,7; default: the last with places."
+        ),
     ] = "",
     mpp: Annotated[
         float,

@@ -2,8 +2,9 @@
 
 A layer's map is the sum of its channels, each weighted by the mean gradient of the named kind's logit, without what
 speaks against the kind. Laws. Any torch module fits that takes normalised crops (1, 3, S, S) and gives logits, or
-logits first. Layers go by their name in the module or by their number among its convolutions, from 1; the default is
-the last one that still knows places. Whoever uses the module at the same time would disturb it: one thread.
+logits first. Layers go by their name in the module or by their number among its single layers as they are run, from 1
+(a convolution, a ReLU and a pooling are three); the default is the last that still knows places. Whoever uses the
+module at the same time would disturb it: one thread.
 """
 
 from __future__ import annotations
@@ -92,32 +93,38 @@ def looker_of(model: str) -> Looker:
 
 def layers_of(looker: Looker, asked: str = "") -> tuple[str, ...]:
     """Return the names of the layers that are asked for, as "stage8, stage16" or "3,4,7"."""
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}  # in the order in which they are run
 
     def seen(name: str) -> Any:
-        return lambda module, inputs, output: shapes.__setitem__(name, tuple(getattr(output, "shape", ())))
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:  # what it returned would be the output
+            shapes.setdefault(name, tuple(getattr(output, "shape", ())))
 
-    hooks = [m.register_forward_hook(seen(name)) for name, m in looker.net.named_modules() if name]
-    with torch.no_grad():
-        looker.net(looker.input(np.zeros((looker.side, looker.side, 3), np.uint8)))
-    for hook in hooks:
-        hook.remove()
+        return hook
+
+    modules = {name: module for name, module in looker.net.named_modules() if name}
+    hooks = [module.register_forward_hook(seen(name)) for name, module in modules.items()]
+    try:
+        with torch.no_grad():
+            looker.net(looker.input(np.zeros((looker.side, looker.side, 3), np.uint8)))
+    finally:
+        for hook in hooks:
+            hook.remove()
     placed = [name for name, shape in shapes.items() if len(shape) == 4 and min(shape[2:]) > 1]
-    convolutions = [n for n, m in looker.net.named_modules() if isinstance(m, nn.Conv2d) and n in placed]
+    single = [name for name in shapes if not any(modules[name].children())]
     words = [w for w in re.split(r"[,\s]+", asked) if w] or placed[-1:]
-    named = [_named(word, placed, convolutions) for word in words]
-    return tuple(dict.fromkeys(named))
+    return tuple(dict.fromkeys(_named(word, placed, single) for word in words))
 
 
-def _named(word: str, placed: Sequence[str], convolutions: Sequence[str]) -> str:
-    if word in placed:
-        return word
-    if word.isascii() and word.isdigit() and 1 <= int(word) <= len(convolutions):
-        return convolutions[int(word) - 1]
-    outer = [name for name in placed if "." not in name]
+def _named(word: str, placed: Sequence[str], single: Sequence[str]) -> str:
+    number = int(word) if word.isascii() and word.isdigit() else 0
+    name = single[number - 1] if 1 <= number <= len(single) else word
+    if name in placed:
+        return name
+    last = max(i for i, layer in enumerate(single, 1) if layer in placed)
+    outer = [layer for layer in placed if "." not in layer]
     raise UsageError(
         f"there is no layer {word!r} with places",
-        cure=f"Layers: 1 to {len(convolutions)}, or {', '.join(outer[:SHOWN])}, and what is in them, as {placed[0]}",
+        cure=f"Layers: 1 to {last}, or {', '.join(outer[:SHOWN])}, and what is in them, as {placed[0]}",
     )
 
 

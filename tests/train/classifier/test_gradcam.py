@@ -73,9 +73,9 @@ def test_the_module_is_left_as_it_was(looker: Looker) -> None:
 
 def test_layers_go_by_name_and_number(looker: Looker) -> None:
     assert layers_of(looker) == ("second",)
-    assert layers_of(looker, "2, first 1,first") == ("second.0", "first", "first.0")
-    for wrong in ("3", "0", "pool", "out", "third", "²"):
-        with pytest.raises(UsageError, match="Layers: 1 to 2, or first, second"):
+    assert layers_of(looker, "3, first 1,first 4") == ("second.0", "first", "first.0", "second.1")
+    for wrong in ("5", "0", "6", "pool", "out", "third", "²"):
+        with pytest.raises(UsageError, match="Layers: 1 to 4, or first, second"):
             layers_of(looker, wrong)
 
 
@@ -118,6 +118,6 @@ def test_the_shipped_classifier_makes_masks_of_drawn_cells(tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     assert "2 cells in 2 masks" in result.output and "layers stage16" in result.output
     assert float(result.output.rsplit("(IoU) ", 1)[1].split()[0]) > 0.4
-    assert layers_of(looker_of("differential"), "3,4,7")[0] == "stage4.1.first.0"
+    assert layers_of(looker_of("differential"), "3,4,7") == ("stem.2", "stage4.0.0", "stage4.1.first.0")
     bad = CliRunner().invoke(app, [*asked, "--output", str(tmp_path / "bad"), "--layers", "77"])
     assert isinstance(bad.exception, UsageError) and not (tmp_path / "bad").exists()
