@@ -3,12 +3,14 @@
 `python -m benchmarks.context --json --model NAME|PATH` runs drawn smears whole, then cut into cores with ever
 wider halos, and holds the cells that the cores own against those of the whole picture. The least halo at which the
 counts agree within 0.1 %, less half of the largest cell, is what model.json must claim as context_px: far less than
-the receptive field allows for.
+the receptive field allows for. A two-stage model is given room for the whole picture's proposals and cells,
+and halos that keep its tiles on the coarsest grid's steps, as runs do.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,12 @@ from benchmarks import record
 from pbsbatch import engines, models
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model
+from pbsbatch.models.rcnn import RcnnModel
 from pbsbatch.synth import STAINS, Scene
 
-HALOS = (0, 16, 32, 48, 64, 80, 112, 176, 240)
-SIDE, CORE, EDGE = 1920, 320, 256
+HALOS = (0, 16, 32, 48, 64, 80, 112, 128, 176, 192, 240, 256)
+"""Those are taken that are multiples of the model's steps."""
+CORE, EDGE = 320, 256
 SAME_PX = 2.0
 """A cell is the same one if every side of its box moved less."""
 
@@ -30,18 +34,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smear")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--pictures", type=int, default=3, help="how many drawn smears, each of another stain")
+    parser.add_argument("--cores", type=int, default=6, help="so many of them make a picture's side")
     parser.add_argument("--json", action="store_true", help="print one JSON object (the default prints it too)")
     parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
     asked = parser.parse_args()
-    model = models.load(asked.model)
+    model = roomy(models.load(asked.model), asked.cores * CORE + 2 * EDGE)
     engine = engines.load(model, precision=asked.precision)
-    pictures = [Scene(SIDE, SIDE, model.spec.work_mpp, 700 + i, stain=s) for i, s in enumerate(STAINS)][:3]
-    images = [scene.render(0, 0, SIDE, SIDE) for scene in pictures]
-    whole = [inside(cells(model, engine, edged(image, EDGE), -EDGE, -EDGE), 0, 0, SIDE) for image in images]
-    rows = [one(model, engine, images, whole, halo) for halo in HALOS]
+    side, stains = asked.cores * CORE, [*enumerate(STAINS)][: asked.pictures]
+    pictures = [Scene(side, side, model.spec.work_mpp, 700 + i, stain=stain) for i, stain in stains]
+    images = [scene.render(0, 0, side, side) for scene in pictures]
+    whole = [inside(cells(model, engine, edged(image, EDGE), -EDGE, -EDGE), 0, 0, side) for image in images]
+    halos = [halo for halo in HALOS if halo % model.spec.step_px == 0]
+    rows = [one(model, engine, images, whole, halo) for halo in halos]
     if not asked.no_record:
         record.append("context", rows)
     record.show({"half_of_the_largest_cell_px": model.spec.max_cell_um / model.spec.work_mpp / 2, "halos": rows})
+
+
+def roomy(model: Model, side: int) -> Model:
+    """Return a two-stage model with room for what a picture of so many pixels holds; any other as it is."""
+    if not isinstance(model, RcnnModel):
+        return model
+    facts = model.folder.facts
+    share = max(1.0, (side / facts.input_px) ** 2)
+    most = {name: min(10_000, round(share * getattr(facts, name))) for name in ("pre_nms", "post_nms", "detections")}
+    return RcnnModel(replace(model.folder, facts=replace(facts, input_px=side, **most)))
 
 
 def edged(image: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
@@ -70,8 +88,8 @@ def one(
     for image, truth in zip(images, whole, strict=True):
         around = edged(image, halo)
         parts = []
-        for y in range(0, SIDE, CORE):
-            for x in range(0, SIDE, CORE):
+        for y in range(0, len(image), CORE):
+            for x in range(0, len(image), CORE):
                 tile = around[y : y + CORE + 2 * halo, x : x + CORE + 2 * halo]
                 parts.append(inside(cells(model, engine, tile, x - halo, y - halo), x, y, CORE))
         mine = np.concatenate(parts)

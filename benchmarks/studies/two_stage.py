@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from benchmarks.accuracy import cells_of, draw, figure
+from benchmarks.studies.drawn_masks import found_masks, true_masks
+from benchmarks.studies.small_nets import SMALL
 from pbsbatch import engines
 from pbsbatch.datasets.readers import DataSet, read
 from pbsbatch.datasets.samples import CLASSES, Sample
@@ -31,7 +30,7 @@ from pbsbatch.evaluate import detection_ap, evaluate, fields_found, fields_truth
 from pbsbatch.evaluate.pr import trapezoid
 from pbsbatch.models.presets import point_of
 from pbsbatch.models.rcnn import RcnnModel
-from pbsbatch.nets.rcnn import ARCHS, Arch
+from pbsbatch.nets.rcnn import ARCHS
 from pbsbatch.nets.rcnn_export import export_rcnn
 from pbsbatch.synth import Scene
 from pbsbatch.train.detector import Data
@@ -42,42 +41,13 @@ from pbsbatch.train.rcnn.run import RcnnRun, begin
 from pbsbatch.train.rcnn.settings import RcnnSettings, settings_from_table
 from pbsbatch.train.rcnn.weights import find_weights
 from pbsbatch.train.synthetic import synthetic_samples
-from pbsbatch_kernels import rle
-from pbsbatch_kernels.matching import Found, Runs, Truth, found, truth
-from pbsbatch_kernels.packing import pack_scaled
 
 __all__ = ["two_stage"]
 
 Rows = list[dict[str, Any]]
-CHANNELS = (32, 64, 96, 128)
 NOT = "not reproduced"
 BODY = "body.safetensors"
 SCORES = np.linspace(0, 1, 11)
-
-
-class SmallBody(nn.Module):
-    """A residual network of four layers, narrow enough to be taught without a GPU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU())
-        for number, (inp, out) in enumerate(zip((24, *CHANNELS[:3]), CHANNELS, strict=True)):
-            shorter = nn.Sequential(nn.Conv2d(inp, out, 1, 2, bias=False), nn.BatchNorm2d(out))
-            layer = nn.Sequential(BasicBlock(inp, out, 2, shorter), BasicBlock(out, out))
-            setattr(self, f"layer{number + 1}", layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for number in range(len(CHANNELS)):
-            x = getattr(self, f"layer{number + 1}")(x)
-        return x
-
-
-SMALL = {
-    "fasterrcnn-small": Arch(SmallBody, CHANNELS, second=False, masks=False, pyramid=64, hidden=256),
-    "maskrcnn-small": Arch(SmallBody, CHANNELS, second=False, masks=True, pyramid=64, hidden=256),
-}
-"""Plans of this study's own beside torchvision's."""
 
 
 @dataclass(frozen=True)
@@ -194,49 +164,10 @@ def _figures(model: RcnnModel, split: Split, cells: Sequence[Detections]) -> dic
         said[f"{name}_ap50"], said[f"{name}_ap50_trapezoid"] = figure(ap.ap50_per_class[k]), figure(under[k])
         said[f"{name}_scores"] = " ".join(map(str, np.histogram(scores[classes == k], SCORES)[0].tolist()))
     if split.scenes and model.folder.facts.masks:
-        pair = _true_masks(split.scenes), _found_masks(split.scenes, cells, kinds)
+        pair = true_masks(split.scenes), found_masks(split.scenes, cells, kinds)
         fit = evaluate(*pair, CLASSES, measure="masks")
         said |= {"mask_map50": figure(fit.ap50), "mask_map": figure(fit.ap())}
     return said
-
-
-def _true_masks(scenes: Sequence[Scene]) -> Truth:
-    """Return what drawn fields show of each cell, pixel by pixel."""
-    parts = []
-    for scene in scenes:
-        cells = scene.cells(0, 0, scene.width, scene.height)
-        windows = np.concatenate([cells.boxes[:, :2], cells.boxes[:, 2:] - cells.boxes[:, :2]], axis=1)
-        packed = pack_scaled([cells.mask(i) for i in range(len(cells))], windows, 1.0, scene.width, scene.height)
-        parts.append((cells.classes, _runs(*packed, scene)))
-    return truth(_images(parts), np.concatenate([k for k, _ in parts]), masks=_joined([r for _, r in parts]))
-
-
-def _found_masks(scenes: Sequence[Scene], cells: Sequence[Detections], kinds: NDArray[np.int64]) -> Found:
-    parts = [
-        (kinds[c.classes], _runs(c.windows, c.offsets, c.bits, s)) for s, c in zip(scenes, cells, strict=True)
-    ]  # fmt: skip
-    scores = np.concatenate([c.scores for c in cells]).astype(np.float64)
-    return found(
-        _images(parts), np.concatenate([k for k, _ in parts]), None, scores, masks=_joined([r for _, r in parts])
-    )  # fmt: skip
-
-
-def _runs(windows: NDArray[np.integer], offsets: NDArray[np.int64], bits: NDArray[np.uint8], scene: Scene) -> Runs:
-    counts, starts = rle.encode(bits, offsets, windows, scene.height, scene.width)
-    return Runs(counts, starts, np.tile(np.array([0, 0, scene.width, scene.height], np.int64), (len(windows), 1)))
-
-
-def _joined(parts: Sequence[Runs]) -> Runs:
-    ends = np.cumsum([0, *(len(p.counts) for p in parts)])
-    offsets = [p.offsets[:-1] + end for p, end in zip(parts, ends[:-1], strict=True)]
-    return Runs(
-        np.concatenate([p.counts for p in parts]), np.concatenate([*offsets, ends[-1:]]),
-        np.concatenate([p.windows for p in parts]),
-    )  # fmt: skip
-
-
-def _images(parts: Sequence[tuple[NDArray[Any], Runs]]) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(parts)), [len(kinds) for kinds, _ in parts])
 
 
 def _row(one: Mapping[str, Any], how: str, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,10 @@ def detector(
         typer.Option(help="Teach it as a study did, and take its thresholds: cbc-2023, cbc-2023-frozen, smear-2021."),
     ] = None,
     freeze: Annotated[
-        str | None, typer.Option(help="Of a two-stage detector: none, backbone, or heads-first with --config.")
+        str | None, typer.Option(help="Of a two-stage detector: none, backbone, or heads-first, for --head-epochs.")
+    ] = None,
+    head_epochs: Annotated[
+        int | None, typer.Option(min=0, help="So many epochs of heads-first, before the backbone learns too.")
     ] = None,
 ) -> None:
     """Teach the detector and write it as a model folder.
@@ -99,10 +102,12 @@ def detector(
     from pbsbatch.cli.train import Wish, train_detector
 
     wish = Wish(data, output, config, data_format, weights, resume, device, threads, minutes, steps)
-    if arch or preset or freeze:
+    if arch or preset or freeze or head_epochs is not None:
         from pbsbatch.cli.train_rcnn import train_rcnn
 
-        raise typer.Exit(train_rcnn(wish, arch, preset, freeze))
+        raise typer.Exit(
+            train_rcnn(wish, {"arch": arch, "preset": preset, "freeze": freeze, "head_epochs": head_epochs})
+        )
     raise typer.Exit(train_detector(wish))
 
 

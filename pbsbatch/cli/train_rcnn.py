@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -29,9 +29,9 @@ class RcnnView(DetectorView):
     parts = ("objectness", "proposal", "label", "box", "mask")
 
 
-def train_rcnn(wish: Wish, arch: str | None, preset: str | None, freeze: str | None) -> int:
-    """Train and finish; return the exit code."""
-    settings = _settings(wish, arch, preset, freeze)
+def train_rcnn(wish: Wish, said: Mapping[str, Any]) -> int:
+    """Train and finish; return the exit code. said: settings of the command line, None where it says nothing."""
+    settings = _settings(wish, said)
     need("torchvision")
     from pbsbatch.datasets.readers.vocabulary import Vocabulary
     from pbsbatch.train.detector import Data
@@ -107,9 +107,8 @@ def _start(wish: Wish) -> str | None:
     return None if wish.weights is None else str(wish.weights)
 
 
-def _settings(wish: Wish, arch: str | None, preset: str | None, freeze: str | None) -> RcnnSettings:
+def _settings(wish: Wish, said: Mapping[str, Any]) -> RcnnSettings:
     """Return the settings with what the command line says put over them."""
-    said = {"arch": arch, "preset": preset, "freeze": freeze}
     over = {**course_of(wish), **sets_of(wish), **{name: value for name, value in said.items() if value is not None}}
     with config_of(wish, "rcnn.toml") as path:
         return read_settings(path, over)

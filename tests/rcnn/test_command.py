@@ -54,7 +54,7 @@ def told(root: Path, output: Path, *more: object, arch: str = "fasterrcnn-tiny")
 
 
 def test_a_training_ends_as_a_folder_that_is_shown(root: Path, tmp_path: Path) -> None:
-    said = told(root, tmp_path / "out")
+    said = told(root, tmp_path / "out", "--freeze", "heads-first", "--head-epochs", 1)
     assert "epoch 1 took" in said and "epoch 2 took" in said and str(tmp_path / "out" / "model") in said
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "training.png", "model",
@@ -62,7 +62,11 @@ def test_a_training_ends_as_a_folder_that_is_shown(root: Path, tmp_path: Path) -
     assert "fasterrcnn-tiny" in models("show", tmp_path / "out" / "model")
     with pytest.raises(UsageError, match="a run stands there already"):
         told(root, tmp_path / "out")
-    assert "epoch 3 took" not in told(root, tmp_path / "out", "--resume"), "all of it is done"
+    with pytest.raises(UsageError, match="begun with another head_epochs"):
+        told(root, tmp_path / "out", "--resume")
+    assert "epoch 3 took" not in told(
+        root, tmp_path / "out", "--resume", "--freeze", "heads-first", "--head-epochs", 1
+    ), "all of it is done"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,7 @@ def test_a_training_ends_as_a_folder_that_is_shown(root: Path, tmp_path: Path) -
         ("fasterrcnn-tiny", ("--preset", "mine"), "there is no preset 'mine'. Presets: cbc-2023"),
         ("fasterrcnn-tiny", ("--freeze", "all"), "freeze must be one of none, backbone, heads-first"),
         ("fasterrcnn-tiny", ("--freeze", "heads-first"), "head_epochs must be above 0"),
+        ("fasterrcnn-tiny", ("--head-epochs", "3"), "head_epochs must be above 0 with freeze = heads-first, and 0"),
         ("maskrcnn-r101-fpn", ("--weights", "coco"), "torchvision has no coco weights of maskrcnn-r101-fpn"),
         ("maskrcnn-r101-fpn", ("--weights", "imagenet"), r"resnet101-\w+.pth are at none of .*get_model_weights"),
         (

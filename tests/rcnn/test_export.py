@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+import pbsbatch
 from pbsbatch.cli.models import app
 from pbsbatch.engines.load import load as load_engine
 from pbsbatch.errors import ModelError, UsageError
@@ -103,6 +105,18 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         tensors_of(tmp_path / "cut.pth")
     with pytest.raises(ModelError, match="No such file"):
         tensors_of(tmp_path / "absent.pth")
+
+
+def test_torchs_files_are_read_as_weights_alone_everywhere() -> None:
+    """Law: whoever calls torch.load says weights_only=True."""
+    calls = [
+        (path.name, {k.arg: k.value for k in node.keywords})
+        for path in Path(pbsbatch.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert [name for name, _ in calls] == ["rcnn_checkpoint.py"]
+    assert all(isinstance(v := said.get("weights_only"), ast.Constant) and v.value is True for _, said in calls)
 
 
 @pytest.mark.parametrize(
