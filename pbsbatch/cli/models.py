@@ -10,6 +10,7 @@ import typer
 
 from pbsbatch.cli.adapt import adapt_model
 from pbsbatch.cli.compile import compile_model
+from pbsbatch.cli.models_classifier import classifier
 from pbsbatch.cli.options import AsJson
 from pbsbatch.errors import UsageError
 
@@ -27,6 +28,9 @@ NameOrFolder = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a sh
 
 
 app.command("adapt")(adapt_model)
+train_app.command(
+    epilog="Example: pbsbatch models train classifier --data pictures/ --format folder --mpp 0.14 --output my-types"
+)(classifier)
 app.command("compile", epilog="Example: pbsbatch models compile smear")(compile_model)
 
 
@@ -109,49 +113,6 @@ def detector(
             train_rcnn(wish, {"arch": arch, "preset": preset, "freeze": freeze, "head_epochs": head_epochs})
         )
     raise typer.Exit(train_detector(wish))
-
-
-@train_app.command(
-    epilog="Example: pbsbatch models train classifier --data pictures/ --format folder --mpp 0.14 --output my-types"
-)
-def classifier(
-    data: Annotated[Path, typer.Option(help="Folder that the data sets of the settings lie in.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints, metrics and the model.")],
-    *,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings. \\[default: the shipped classifier's]")
-    ] = None,
-    data_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="folder: DATA is one data set of single-cell pictures, a folder for each type, instead of those in "
-            "the settings.",
-        ),
-    ] = None,
-    mpp: Annotated[
-        float | None, typer.Option(min=0.02, max=2.0, help="µm per pixel of the pictures, with --format.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of the network on a CPU. 0: one per core but one, which cuts crops.")
-    ] = 0,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Train so long, instead of the settings' steps.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps.")] = None,
-) -> None:
-    """Teach a classifier of white cells from pictures of single cells, and write it as a model folder.
-
-    Folders are called as types or kinds of cells are (neutrophil, band_neutrophil, lymphocyte ...), or renamed in the
-    settings. Pictures of one cell or field are found and kept in one split. Ctrl-C saves and stops; the same command
-    with --resume goes on. Exit codes: 0 done; 2 wrong usage or data; 130 interrupted.
-    """
-    from pbsbatch.cli.train import Wish, train_classifier
-
-    wish = Wish(data, output, config, data_format, None, resume, device, threads, minutes, steps, mpp)
-    raise typer.Exit(train_classifier(wish))
 
 
 @app.command("list", epilog="Example: pbsbatch models list")

@@ -12,15 +12,12 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pbsbatch.cli.console import some
 from pbsbatch.disk import make_folder, output_errors
 from pbsbatch.errors import UsageError
 from pbsbatch.train.settings import FORMATS, Settings, read_settings
-
-if TYPE_CHECKING:
-    from pbsbatch.train.classifier.settings import Settings as ClassifierSettings
 
 __all__ = [
     "INTERRUPTED",
@@ -30,7 +27,6 @@ __all__ = [
     "need",
     "sets_of",
     "stopped_by_signals",
-    "train_classifier",
     "train_detector",
 ]
 
@@ -52,7 +48,6 @@ class Wish:
     threads: int
     minutes: float | None
     steps: int | None
-    mpp: float | None = None  # of pictures in class folders
 
 
 def train_detector(wish: Wish) -> int:
@@ -94,53 +89,6 @@ def train_detector(wish: Wish) -> int:
         done = finish(settings, wish.output, validation, device, calibration_tiles(settings, fields, weights))
     view.show_end(done, wish.output)
     return 0
-
-
-def train_classifier(wish: Wish) -> int:
-    """Train a classifier and finish; return the exit code."""
-    need()
-    settings = _classifier_settings(wish)
-    from pbsbatch.cli.classifier_view import ClassifierView
-    from pbsbatch.train.classifier.loop import Event, Judged
-    from pbsbatch.train.classifier.train import train
-    from pbsbatch.train.finish import MODEL
-    from pbsbatch.train.machine import choose_device
-    from pbsbatch.train.metrics import METRICS
-    from pbsbatch.train.plot import PLOT, plot
-
-    device = choose_device(wish.device, wish.threads)
-
-    def show(event: Event) -> None:
-        view.on_event(event)
-        if isinstance(event, Judged):
-            plot(wish.output / METRICS, wish.output / PLOT)
-
-    with ClassifierView(settings.steps, settings.minutes) as view, stopped_by_signals() as stopped:
-        done = train(
-            settings, wish.data, wish.output, device, resume=wish.resume, on_event=show, stop=stopped, say=view.say
-        )
-    if done is None:
-        view.say("stopped: go on with the same command and --resume")
-        return INTERRUPTED
-    view.show_end(done, wish.output / MODEL, wish.output)
-    return 0
-
-
-def _classifier_settings(wish: Wish) -> ClassifierSettings:
-    """Return a classifier's settings with what the command line says put over them."""
-    from pbsbatch.train.classifier.settings import read_settings as read
-
-    over = course_of(wish)
-    if wish.format is not None:
-        if wish.format != "folder":
-            raise UsageError(f"--format must be folder, not {wish.format!r}")
-        if wish.mpp is None:
-            raise UsageError("--format folder needs --mpp, the um per pixel of the pictures")
-        over["pictures"] = [{"path": ".", "mpp": wish.mpp, "name": wish.data.resolve().name}]
-    elif wish.mpp is not None:
-        raise UsageError("--mpp goes with --format folder; else the settings give it for each data set")
-    with config_of(wish, "classifier.toml") as path:
-        return read(path, over)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ class View:
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         if self.now is not None:
-            of = "" if self.minutes else f" of {self.steps:,}"
+            of = "" if self.minutes or not self.steps else f" of {self.steps:,}"
             table.add_row("step", f"{self.now.step:,}{of} ({100 * self.now.share:.1f} %)")
             table.add_row("loss", self._losses())
             table.add_row("speed", self._speed())

@@ -21,7 +21,8 @@ from pbsbatch.errors import EngineError, GpuLostError, ModelError, one_line
 from pbsbatch.models.base import Raw
 from pbsbatch.models.folder import WEIGHTS, ClassifierFolder, ModelFolder
 from pbsbatch.models.taxonomy import TYPES
-from pbsbatch.nets.classifier import CalibratedNet, ClassifierNet, ClassifierSize
+from pbsbatch.nets.architectures import build
+from pbsbatch.nets.classifier import CalibratedNet, ClassifierSize
 from pbsbatch.nets.detector import DetectorNet, NetSize, Served
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def served(folder: ModelFolder | ClassifierFolder) -> Served:
 def _net(folder: ModelFolder | ClassifierFolder) -> nn.Module:
     if isinstance(folder, ClassifierFolder):
         size = ClassifierSize(folder.facts.crop_px, folder.facts.channels, folder.facts.blocks)
-        return CalibratedNet(ClassifierNet(len(folder.facts.kinds), size), len(TYPES))
+        return CalibratedNet(build(folder.facts.arch, len(folder.facts.kinds), size), len(TYPES))
     facts = folder.facts
     return DetectorNet(len(facts.classes), NetSize(facts.channels, facts.head_channels, facts.blocks, facts.stride))
 

@@ -12,6 +12,7 @@ from pbsbatch.models.onnx_file import FLOAT, UINT8, Interface
 from pbsbatch.models.taxonomy import KINDS
 
 __all__ = [
+    "ARCHITECTURES",
     "CLASSIFIER_HEAD",
     "CLASSIFIER_OUTPUTS",
     "ClassifierFacts",
@@ -20,6 +21,12 @@ __all__ = [
     "classifier_to_json",
 ]
 
+SMALL = "small"
+ARCHITECTURES = (
+    SMALL, "crp-2", "crp-3", "crp-4", "crp-2-fc", "crp-3-fc", "crp-4-fc", "microcell", "resnet50", "resnet101",
+    "vgg16", "inception_v3", "xception", "inception_resnet_v2", "nasnetalarge",
+)  # fmt: skip
+"""What nets.architectures builds: the shipped network, stacks of small studies, bodies of torchvision, of timm."""
 CLASSIFIER_HEAD = {"name": "cell-kinds", "version": 1}
 CLASSIFIER_OUTPUTS = ("logits", "strangeness")
 """What a network returns: a logit for each kind, whose softmax is calibrated, and how unlike the taught cells it is."""
@@ -43,11 +50,15 @@ class ClassifierFacts:
     licence: str
     training_data: tuple[tuple[str, str], ...] = ()  # (name, licence)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    arch: str = SMALL  # channels and blocks are of this one alone
 
 
 def classifier_to_json(facts: ClassifierFacts) -> dict[str, Any]:
-    """Return the facts as model.json holds them."""
-    return {"kind": "classifier", "head": dict(CLASSIFIER_HEAD), **asdict(facts)}
+    """Return the facts as model.json holds them: of the shipped network's kind, as readers that know no other want."""
+    table = asdict(facts)
+    if facts.arch == SMALL:
+        del table["arch"]
+    return {"kind": "classifier", "head": dict(CLASSIFIER_HEAD), **table}
 
 
 def classifier_from_json(table: Mapping[str, Any], path: Path) -> ClassifierFacts:
@@ -58,6 +69,8 @@ def classifier_from_json(table: Mapping[str, Any], path: Path) -> ClassifierFact
     read.expect(kinds == KINDS, "kinds", f"must be {', '.join(KINDS)}")
     crop_px = read.whole("crop_px", read.get("crop_px"), 16, 1024)
     read.expect(crop_px % 16 == 0, "crop_px", "must be a multiple of 16")
+    arch = read.text("arch", table.get("arch", SMALL))
+    read.expect(arch in ARCHITECTURES, "arch", f"must be one of {', '.join(ARCHITECTURES)}")
     return ClassifierFacts(
         name=read.text("name", read.get("name")),
         version=read.text("version", read.get("version")),
@@ -73,6 +86,7 @@ def classifier_from_json(table: Mapping[str, Any], path: Path) -> ClassifierFact
         licence=read.text("licence", read.get("licence")),
         training_data=read.each("training_data", None, read.pair),
         metrics=dict(read.mapping("metrics")),
+        arch=arch,
     )
 
 

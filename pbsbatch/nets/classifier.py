@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from pbsbatch.nets.detector import _Conv, _stage
 
-__all__ = ["STRIDE", "CalibratedNet", "ClassifierNet", "ClassifierSize"]
+__all__ = ["STRIDE", "CalibratedNet", "ClassifierNet", "ClassifierSize", "KindsNet"]
 
 STRIDE = 16
 """Of the pooled map: a crop's side is a multiple of it."""
+Colour = tuple[float, float, float]
 _REACH = 0.6
 """The window's standard deviation in halves of the side."""
 
@@ -36,29 +37,21 @@ class ClassifierSize:
             raise ValueError("a network needs at least one channel everywhere and no negative number of blocks")
 
 
-class ClassifierNet(nn.Module):
-    """Return logits (B, K) and the features (B, F) that they are a line of, of normalised pixels (B, 3, S, S)."""
+class KindsNet(nn.Module):
+    """Return logits (B, K) and the features (B, F) that they are a line of, of normalised pixels (B, 3, S, S).
 
-    window: Tensor
+    What training, export and engines ask of any classifier's network. Say `features`; `mean` and `std` of RGB bytes
+    are those that its pixels are to be normalised by.
+    """
 
-    def __init__(self, kinds: int, size: ClassifierSize, dropout: float = 0.0) -> None:
+    mean: Colour = (128.0, 128.0, 128.0)
+    std: Colour = (64.0, 64.0, 64.0)
+
+    def __init__(self, crop_px: int, features: int, kinds: int, dropout: float) -> None:
         super().__init__()
-        c2, c4, c8, c16 = size.channels
-        self.size = size
-        self.stem = _Conv(3, c2, 3, 2)
-        self.stage4 = _stage(c2, c4, size.blocks[0])
-        self.stage8 = _stage(c4, c8, size.blocks[1])
-        self.stage16 = _stage(c8, c16, size.blocks[2])
-        self.register_buffer("window", _window(size.crop_px // STRIDE), persistent=False)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flat = nn.Flatten()
+        self.crop_px = crop_px
         self.drop = nn.Dropout(dropout)
-        self.kinds = nn.Linear(c16, kinds)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.kinds.weight, std=0.01)
-        nn.init.zeros_(self.kinds.bias)
+        self.kinds = nn.Linear(features, kinds)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(x)
@@ -66,6 +59,37 @@ class ClassifierNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return what the last layer reads. Training runs that layer in float32."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Draw the weights of all that ReLUs follow; the last layer begins by knowing nothing."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                dense = isinstance(module, nn.Linear)
+                nn.init.kaiming_normal_(module.weight, mode="fan_in" if dense else "fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.kinds.weight, std=0.01)
+
+
+class ClassifierNet(KindsNet):
+    """The shipped network."""
+
+    window: Tensor
+
+    def __init__(self, kinds: int, size: ClassifierSize, dropout: float = 0.0) -> None:
+        c2, c4, c8, c16 = size.channels
+        super().__init__(size.crop_px, c16, kinds, dropout)
+        self.stem = _Conv(3, c2, 3, 2)
+        self.stage4 = _stage(c2, c4, size.blocks[0])
+        self.stage8 = _stage(c4, c8, size.blocks[1])
+        self.stage16 = _stage(c8, c16, size.blocks[2])
+        self.register_buffer("window", _window(size.crop_px // STRIDE), persistent=False)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flat = nn.Flatten()
+        self.begin()
+
+    def features(self, x: Tensor) -> Tensor:
         found = self.stage16(self.stage8(self.stage4(self.stem(x))))
         return self.flat(self.pool(found * self.window))  # type: ignore[no-any-return]
 
@@ -79,7 +103,7 @@ class CalibratedNet(nn.Module):
     whiten: Tensor
     means: Tensor
 
-    def __init__(self, net: ClassifierNet, types: int) -> None:
+    def __init__(self, net: KindsNet, types: int) -> None:
         super().__init__()
         features = net.kinds.in_features
         self.net = net

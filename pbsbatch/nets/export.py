@@ -132,7 +132,11 @@ class GraphWriter:
             settings = {"perm": list(node.args[1:])}
         elif kind == "Cast":
             settings = {"to": TensorProto.FLOAT}
-        inputs = [self.names[n] for n in node.args if isinstance(n, fx.Node)]
+        elif kind == "Concat":
+            settings = {"axis": node.args[1] if len(node.args) > 1 else node.kwargs["dim"]}
+        elif kind in ("MaxPool", "AveragePool"):
+            settings = _pooling(node, kind)
+        inputs = [self.names[n] for n in node.all_input_nodes]
         self.names[node] = self.emit(kind, inputs, node.name, **settings)
 
     def module(self, node: fx.Node, module: nn.Module) -> None:
@@ -146,7 +150,8 @@ class GraphWriter:
             else:
                 self.names[node] = self.norm(node.name, self.convolution(node.name, self.names[source], module), norm)
         elif isinstance(module, nn.BatchNorm2d):
-            self.names[node] = self.names[source]  # written with the convolution before it
+            written = source.op == "call_module" and self.is_convolution(source) and self.norm_after(source) is module
+            self.names[node] = self.names[source] if written else self.norm(node.name, self.names[source], module)
         elif isinstance(module, nn.ReLU):
             self.names[node] = self.emit("Relu", [self.names[source]], node.name)
         elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
@@ -166,6 +171,9 @@ class GraphWriter:
             )  # fmt: skip
         else:
             raise TypeError(f"no ONNX operator is known here for {module}")
+
+    def is_convolution(self, node: fx.Node) -> bool:
+        return isinstance(self.served.get_submodule(str(node.target)), nn.Conv2d)
 
     def norm_after(self, node: fx.Node) -> nn.BatchNorm2d | None:
         """Return the batch norm that alone uses a convolution's result."""
@@ -224,6 +232,23 @@ class GraphWriter:
         return name
 
 
+def _side(value: Any) -> int:
+    """Return the one number of a length that is the same along both sides."""
+    both = set(value) if isinstance(value, tuple | list) else {value or 0}
+    (one,) = both
+    return int(one)
+
+
+def _pooling(node: fx.Node, kind: str) -> dict[str, Any]:
+    """Return the settings of a pooling that is called as a function, all sides of which are alike."""
+    given = {**dict(zip(("kernel_size", "stride", "padding"), node.args[1:], strict=False)), **node.kwargs}
+    kernel, stride, pad = (_side(given.get(name)) for name in ("kernel_size", "stride", "padding"))
+    settings = {"kernel_shape": [kernel] * 2, "strides": [stride or kernel] * 2, "pads": [pad] * 4}
+    return {**settings, "count_include_pad": 1} if kind == "AveragePool" else settings
+
+
 _STEPS: Mapping[Any, str] = {
     "permute": "Transpose", "to": "Cast", operator.mul: "Mul", operator.add: "Add", operator.iadd: "Add",
+    torch.cat: "Concat", torch.nn.functional.relu: "Relu", torch.nn.functional.avg_pool2d: "AveragePool",
+    torch.nn.functional.max_pool2d: "MaxPool",
 }  # fmt: skip

@@ -54,10 +54,12 @@ def batches(
     )  # fmt: skip
 
 
-def normalised(pixels: Tensor) -> Tensor:
+def normalised(
+    pixels: Tensor, mean: tuple[float, float, float] = MEAN, std: tuple[float, float, float] = STD
+) -> Tensor:
     """Return bytes (B, H, W, 3) as the network takes them (B, 3, H, W), channels last in memory."""
-    mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    x = (pixels.permute(0, 3, 1, 2).float() - mean) / std
+    middle, width = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (mean, std))
+    x = (pixels.permute(0, 3, 1, 2).float() - middle) / width
     return x.contiguous(memory_format=torch.channels_last)
 
 

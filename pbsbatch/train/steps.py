@@ -34,8 +34,8 @@ class Course(Protocol):
 
 def optimiser(net: nn.Module, course: Course) -> torch.optim.AdamW:
     """Return the optimiser; biases and norms do not decay."""
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
+    learns = [p for p in net.parameters() if p.requires_grad]
+    weights, others = ([p for p in learns if (p.ndim > 1) == wide] for wide in (True, False))
     groups = [{"params": weights, "weight_decay": course.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=course.learning_rate, fused=True)
 

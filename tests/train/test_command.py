@@ -102,7 +102,8 @@ def test_a_classifier_is_taught_shown_checked_and_exported(tmp_path: Path) -> No
     told = models(*command, "--device", "cpu", "--steps", 6)
     assert "held out: accuracy" in told and "unsure" in told and str(output / "model") in told
     assert {p.name for p in output.iterdir()} == {
-        "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "training.png", "model",
+        "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "training.png", "model", "table.csv",
+        "confusion.csv", "confusion.png", "features.png",
     }  # fmt: skip
     shown = json.loads(models("show", output / "model", "--json"))
     assert (shown["kind"], shown["name"], shown["crop_px"]) == ("classifier", "tiny", 32)
@@ -121,7 +122,7 @@ def test_a_classifier_is_taught_shown_checked_and_exported(tmp_path: Path) -> No
     [
         (["--format", "yolo"], "--format must be folder, not 'yolo'"),
         (["--format", "folder"], "--format folder needs --mpp"),
-        (["--mpp", "0.2"], "--mpp goes with --format folder"),
+        (["--mpp", "0.2"], "--mpp and --rename go with --format folder"),
         (["--minutes", "1", "--steps", "1"], "exclude each other"),
     ],
 )
@@ -148,3 +149,59 @@ def test_without_torch_the_cure_is_said(root: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", hide + PROGRAM], capture_output=True, text=True, check=False)
     assert "training needs torch" in done.stderr and 'pip install "pbsbatch[train]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_studys_classifier_is_taught_by_name_and_what_its_cells_are_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pbsbatch.train.classifier import finish
+
+    monkeypatch.setattr(finish, "OUTLIERS", 2)
+    monkeypatch.setattr(finish, "TAUGHT", 60)
+    root = write_cells(tmp_path / "data") / "cells"
+    (tmp_path / "tiny.toml").write_text(CELLS)
+    base = [
+        "train",
+        "classifier",
+        "--data",
+        root,
+        "--format",
+        "folder",
+        "--mpp",
+        "0.4",
+        "--config",
+        tmp_path / "tiny.toml",
+    ]
+    with pytest.raises(PbsbatchError, match=r"no type or kind of cell is called 'ig'; there are.*--rename ig="):
+        models(*base, "-o", tmp_path / "none", "--steps", 2)
+    base += ["--rename", "ig=immature_granulocyte"]
+    told = models(*base, "--show-augmentation", tmp_path / "sheet.png", "--augment", "small")
+    assert "8 augmentations of 10 cells" in told and (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    (root / "ig/x_0.png").write_bytes(b"no")
+    output = tmp_path / "out"
+    told = models(*base, "-o", output, "--arch", "crp-2", "--preset", "adam-42", "--steps", 4, "--device", "cpu")
+    assert "1 pictures skipped: ig/x_0.png (it cannot be decoded)" in told.replace("\n", "")
+    shown = json.loads(models("show", output / "model", "--json"))
+    assert (shown["arch"], shown["metrics"]["split"]) == ("crp-2", "64/16/20 groups, seed 42")
+    assert shown["metrics"]["pictures"]["skipped"] == 1
+    assert "a classifier, files are whole, runs on openvino" in models("check", output / "model")
+    told = models(*base, "-o", tmp_path / "rivals", "--features", output / "model", "--classifier", "knn")
+    assert "knn" in told and "accuracy" in told and (tmp_path / "rivals/table.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--arch", "crp-9"], "arch must be one of small, crp-2"),
+        (["--preset", "adadelt"], "no preset is called 'adadelt'. Did you mean 'adadelta'?"),
+        (["--freeze", "backbone"], "small has no backbone to freeze"),
+        (["--augment", "sheer"], "no augmentation is called 'sheer'"),
+        (["--features", "resnet50"], "--features and --classifier go together"),
+        (["--features", "resnet50", "--classifier", "svm", "--rename", "a"], "--rename go with --format folder"),
+        (["--format", "folder", "--mpp", "0.4", "--rename", "a"], "--rename must be FOLDER=TYPE, not 'a'"),
+        (["--arch", "xception", "--weights", "none.pth"], "timm|none.pth"),
+    ],
+)
+def test_what_is_wrong_with_a_studys_classifier_is_said(tmp_path: Path, arguments: list[str], said: str) -> None:
+    with pytest.raises(PbsbatchError, match=said.replace("?", r"\?")):
+        models("train", "classifier", "--data", tmp_path, "-o", tmp_path / "out", "--device", "cpu", *arguments)

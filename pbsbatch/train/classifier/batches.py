@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,9 +18,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pbsbatch.train.batches import _Numbers, _quiet_worker
-from pbsbatch.train.classifier.crops import Cutter
 
-__all__ = ["Batch", "batches"]
+__all__ = ["Batch", "Cuts", "batches"]
+
+
+class Cuts(Protocol):
+    """What makes the crops that a network is taught on."""
+
+    def cut(self, seed: int, number: int) -> tuple[NDArray[np.uint8], int]:
+        """Return one crop and which cell it shows: by seed and number alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class Batch:
 
 
 def batches(
-    cutter: Cutter, kinds: NDArray[np.bool_], seed: int, size: int, *, first: int = 0, loaders: int = 0
+    cutter: Cuts, kinds: NDArray[np.bool_], seed: int, size: int, *, first: int = 0, loaders: int = 0
 ) -> Iterator[Batch]:
     """Yield batches without end, the first of them number `first`."""
     cv2.setNumThreads(1)  # before the fork: a loader would wait for OpenCV's threads, which do not live on in it
@@ -48,7 +55,7 @@ def batches(
 
 
 class _Crops(Dataset[tuple[NDArray[np.uint8], int]]):
-    def __init__(self, cutter: Cutter, seed: int) -> None:
+    def __init__(self, cutter: Cuts, seed: int) -> None:
         self.cutter, self.seed = cutter, seed
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], int]:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.train.classifier.augment_study import apply
 from pbsbatch.train.classifier.looks import Look, drawn_look, look_of, redressed
 from pbsbatch.train.classifier.pictures import Cell
 from pbsbatch.train.stain import restain, worsen
 
-__all__ = ["Cutter", "eased", "plain"]
+__all__ = ["Cutter", "StudyCutter", "eased", "plain"]
 
 Image = NDArray[np.uint8]
 
@@ -118,6 +119,32 @@ def _blurred(crop: Image, rng: np.random.Generator, mpp: float) -> Image:
     if rng.random() >= BLURRED:
         return crop
     return np.asarray(cv2.GaussianBlur(crop, (0, 0), max(0.2, rng.random() * BLUR_UM / mpp)), np.uint8)
+
+
+@dataclass(frozen=True)
+class StudyCutter:
+    """Makes crops as the studies do: each cell once in an epoch, in an order of its own, then the switches.
+
+    weights: draw cells by them instead.
+    """
+
+    crops: Sequence[Image]
+    vector: Sequence[str]
+    weights: NDArray[np.float64] | None = None
+
+    def cut(self, seed: int, number: int) -> tuple[Image, int]:
+        """Return one crop and which cell it shows."""
+        if self.weights is not None:
+            which = int(np.random.default_rng((seed, number)).choice(len(self.crops), p=self.weights))
+        else:
+            epoch, at = divmod(number, len(self.crops))
+            which = int(_order(seed, epoch, len(self.crops))[at])
+        return apply(self.vector, self.crops[which][None], seed, number)[0], which
+
+
+@lru_cache(2)
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def plain(cell: Cell, side: int, mpp: float) -> Image:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pbsbatch.errors import UsageError
 from pbsbatch.models.taxonomy import KINDS, Named, chances_of, name_cells, of_types
-from pbsbatch.nets.classifier import ClassifierNet
+from pbsbatch.nets.architectures import build
+from pbsbatch.nets.classifier import KindsNet
 from pbsbatch.train.checkpoint import load_weights
 from pbsbatch.train.classifier.judge import Report, judge, log_loss
 from pbsbatch.train.classifier.look import crops_of, look
@@ -72,7 +73,7 @@ class Sureness:
 class Finished:
     """A classifier that is ready, and how good it is on cells that decided nothing about it."""
 
-    net: ClassifierNet
+    net: KindsNet
     step: int
     calibrated: Calibrated
     report: Report
@@ -105,7 +106,7 @@ def finish(settings: Settings, output: Path, splits: Mapping[str, Split], device
     return Finished(net, step, calibrated, report, _sureness(calibrated.names(logits, features), held.types), noticed)
 
 
-def _taught(settings: Settings, net: ClassifierNet, split: Split, count: int) -> tuple[F64, NDArray[np.int64]]:
+def _taught(settings: Settings, net: KindsNet, split: Split, count: int) -> tuple[F64, NDArray[np.int64]]:
     """Return the features of crops as training makes them of a split's cells, and their types."""
     cutter = cutter_of(settings, split)
     made = [cutter.cut(settings.seed + 1, number) for number in range(count)]
@@ -113,12 +114,12 @@ def _taught(settings: Settings, net: ClassifierNet, split: Split, count: int) ->
     return features, split.types[[which for _, which in made]]
 
 
-def best_net(settings: Settings, output: Path, device: torch.device) -> tuple[ClassifierNet, int]:
+def best_net(settings: Settings, output: Path, device: torch.device) -> tuple[KindsNet, int]:
     """Return the network with the best averaged weights, and the step they are of."""
     if not (output / BEST).exists():
         raise UsageError("nothing was judged yet", path=output / BEST, cure="Train on with --resume")
     tensors, rest = load_weights(output / BEST)
-    net = ClassifierNet(len(KINDS), settings.size)
+    net = build(settings.arch, len(KINDS), settings.size)
     net.load_state_dict(tensors)
     return net.eval().to(device, memory_format=torch.channels_last), int(rest["step"])  # type: ignore[call-overload]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pbsbatch.nets.classifier import ClassifierNet
+from pbsbatch.nets.classifier import KindsNet
 from pbsbatch.train.batches import normalised
 from pbsbatch.train.classifier.crops import plain
 from pbsbatch.train.classifier.pictures import Cell
@@ -24,13 +24,13 @@ AT_ONCE = 64
 
 
 @torch.no_grad()
-def look(net: ClassifierNet, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def look(net: KindsNet, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return logits (N, K) and features (N, F) of crops, in fp32."""
     device = next(net.parameters()).device
     logits, features = [], []
     for start in range(0, len(crops), AT_ONCE):
         pixels = torch.from_numpy(np.stack(crops[start : start + AT_ONCE])).to(device)
-        z, f = net(normalised(pixels))
+        z, f = net(normalised(pixels, net.mean, net.std))
         logits.append(z.cpu())
         features.append(f.cpu())
     return torch.cat(logits).double().numpy(), torch.cat(features).double().numpy()

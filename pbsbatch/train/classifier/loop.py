@@ -19,16 +19,20 @@ import torch
 
 from pbsbatch.errors import UsageError
 from pbsbatch.models.taxonomy import KINDS, chances_of
-from pbsbatch.nets.classifier import ClassifierNet
+from pbsbatch.nets.architectures import build
+from pbsbatch.nets.backbones import BackboneNet, fill_body
+from pbsbatch.nets.classifier import KindsNet
 from pbsbatch.train.batches import normalised
 from pbsbatch.train.checkpoint import load_run, load_weights, save_run, save_weights
-from pbsbatch.train.classifier.batches import Batch, batches
-from pbsbatch.train.classifier.crops import Cutter, eased
+from pbsbatch.train.classifier.augment_study import vector_of
+from pbsbatch.train.classifier.batches import Batch, Cuts, batches
+from pbsbatch.train.classifier.crops import Cutter, StudyCutter, eased
 from pbsbatch.train.classifier.judge import Report, judge
 from pbsbatch.train.classifier.look import crops_of, look
 from pbsbatch.train.classifier.loss import label_loss
+from pbsbatch.train.classifier.optimisers import optimiser_of, rate
 from pbsbatch.train.classifier.pictures import Split
-from pbsbatch.train.classifier.settings import Settings
+from pbsbatch.train.classifier.settings import AUGMENTED, LABORATORIES, Settings
 from pbsbatch.train.detector import (
     BEST,
     CHECKPOINT,
@@ -36,7 +40,7 @@ from pbsbatch.train.detector import (
     TrainingError,
 )
 from pbsbatch.train.ema import Ema
-from pbsbatch.train.steps import optimiser, rate_of, refuse_other
+from pbsbatch.train.steps import refuse_other
 
 __all__ = ["Event", "Judged", "Run", "Taught", "begin", "cutter_of", "teach"]
 
@@ -71,9 +75,9 @@ class Run:
     """A run under way: the one value that changes."""
 
     settings: Settings
-    net: ClassifierNet
-    ema: Ema[ClassifierNet]
-    optimiser: torch.optim.AdamW
+    net: KindsNet
+    ema: Ema[KindsNet]
+    optimiser: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
@@ -94,9 +98,9 @@ class Run:
 def begin(settings: Settings, output: Path, device: torch.device, *, resume: bool) -> Run:
     """Return a new run, or one that goes on from the checkpoint in the output folder."""
     torch.manual_seed(settings.seed)
-    net = ClassifierNet(len(KINDS), settings.size, settings.dropout).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = Run(settings, net.train(), Ema(net, settings.ema), optimiser(net, settings))
     file = output / CHECKPOINT
+    net = _net(settings, fresh=not file.exists()).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = Run(settings, net.train(), Ema(net, settings.ema), optimiser_of(net, settings))
     if not resume:
         if file.exists():
             raise UsageError("a run stands there already", path=output, cure="Go on with --resume, or choose another")
@@ -107,6 +111,15 @@ def begin(settings: Settings, output: Path, device: torch.device, *, resume: boo
         load_run(file, run.net, run.ema, run.optimiser)
         run.step, run.seconds, run.best = rest["step"], rest["seconds"], rest["best"]
     return run
+
+
+def _net(settings: Settings, *, fresh: bool) -> KindsNet:
+    """Return the network that is asked for; a fresh one begins with a file's weights where there is one."""
+    net = build(settings.arch, len(KINDS), settings.size, settings.dropout, frozen=settings.freeze == "backbone")
+    if settings.weights and fresh:
+        assert isinstance(net, BackboneNet)
+        fill_body(net, Path(settings.weights))
+    return net
 
 
 def teach(
@@ -131,8 +144,12 @@ def teach(
         save(run, output)
 
 
-def cutter_of(settings: Settings, train: Split) -> Cutter:
+def cutter_of(settings: Settings, train: Split) -> Cuts:
     """Return what makes the crops that a run is taught on."""
+    if settings.augment != (LABORATORIES,):
+        vector = () if settings.split == AUGMENTED else vector_of(settings.augment)
+        weights = train.weights(settings.balance) if settings.balance else None
+        return StudyCutter(crops_of(settings, train.cells), vector, weights)
     cells = eased(train.cells, settings.crop_mpp)
     return Cutter(cells, train.weights(settings.balance), settings.crop_px, settings.crop_mpp, settings.strength)
 
@@ -145,13 +162,13 @@ def save(run: Run, output: Path) -> None:
 def _step(run: Run, batch: Batch) -> Taught:
     """Take one step."""
     settings, device = run.settings, next(run.net.parameters()).device
-    rate = rate_of(settings, run.step, run.share)
+    now = rate(settings, run.step, run.share)
     for group in run.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = now
     batch = batch.to(device)
     torch.manual_seed(settings.seed * 1_000_003 + run.step)  # what is dropped does not depend on breaks
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-        features = run.net.features(normalised(batch.pixels))
+        features = run.net.features(normalised(batch.pixels, run.net.mean, run.net.std))
     logits = run.net.kinds(run.net.drop(features.float()))
     loss = label_loss(logits, batch.kinds, settings.smoothing, settings.fine)
     run.optimiser.zero_grad(set_to_none=True)
@@ -166,7 +183,7 @@ def _step(run: Run, batch: Batch) -> Taught:
     run.optimiser.step()
     run.ema.follow(run.step)
     run.step += 1
-    return Taught(run.step, run.share, run.seconds, rate, len(batch.pixels), total)
+    return Taught(run.step, run.share, run.seconds, now, len(batch.pixels), total)
 
 
 def _judge(run: Run, calibration: Split, output: Path) -> Judged:

@@ -11,10 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch.errors import UsageError
+from pbsbatch.models.classifier_facts import ARCHITECTURES, SMALL
 from pbsbatch.nets.classifier import STRIDE, ClassifierSize
+from pbsbatch.train.classifier.augment_study import vector_of
 from pbsbatch.train.tables import make, one_of, read_table, within
 
-__all__ = ["Pictures", "Rename", "Settings", "read_settings", "settings_from_table"]
+__all__ = [
+    "AUGMENTED",
+    "GROUPS",
+    "LABORATORIES",
+    "PICTURES",
+    "Pictures",
+    "Rename",
+    "Settings",
+    "read_settings",
+    "settings_from_table",
+]
+
+
+LABORATORIES = "laboratories"
+"""The augmentation of the shipped classifier (crops.Cutter): other laboratories' colours, scanners and boxes."""
+GROUPS, PICTURES, AUGMENTED = "groups", "pictures", "augmented"
+"""What is dealt out to the splits: groups of pictures of one cell or field; pictures; or, which leaks, pictures and
+their augmented copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +92,34 @@ class Settings:
     int8_crops: int = within(0, 10_000, 0)  # that an int8 network is calibrated on; 0: there is none
     loaders: int = within(0, 256, 1)  # processes that make crops
     network: Network = Network()
+    arch: str = one_of(ARCHITECTURES, SMALL)
+    freeze: str = one_of(("none", "backbone"), "none")
+    weights: str = ""  # a file that the backbone begins with
+    optimiser: str = one_of(("adamw", "adam", "adadelta", "sgd"), "adamw")
+    schedule: str = one_of(("cosine", "constant"), "cosine")
+    epochs: float = within(0.0, 1e5, 0.0)  # instead of steps: so many times as many crops as pictures to learn from
+    augment: tuple[str, ...] = (LABORATORIES,)  # or switches of augment_study, by name or study
+    split: str = one_of((GROUPS, PICTURES, AUGMENTED), GROUPS)
+    shares: tuple[float, float, float] = within(0.01, 0.98, (0.7, 0.1, 0.2))  # learn, calibrate, hold out
+    split_seed: int = within(0, 2**31, 0)
+    copies: int = within(0, 1000, 0)  # augmented ones of each picture, before the split: with split = "augmented"
 
     def __post_init__(self) -> None:
         if not self.pictures:
             raise UsageError("no data: give at least one [[pictures]] table")
         if self.crop_px % STRIDE:
             raise UsageError(f"crop_px must be a multiple of {STRIDE}, not {self.crop_px}")
+        if abs(sum(self.shares) - 1) > 1e-6:
+            raise UsageError(f"shares must sum up to 1, not {sum(self.shares):g}")
+        if self.augment != (LABORATORIES,):
+            vector_of(self.augment)
+        bodiless = self.arch == SMALL or self.arch.startswith(("crp-", "microcell"))
+        if bodiless and (self.freeze != "none" or self.weights):
+            raise UsageError(f"{self.arch} has no backbone to freeze or to begin with weights", cure="Leave that out")
+        if self.split == AUGMENTED and self.augment == (LABORATORIES,):
+            raise UsageError("copies before the split are made by a study's switches", cure='Set augment = ["small"]')
+        if self.copies and self.split != AUGMENTED:
+            raise UsageError("copies before the split leak", cure=f'Set split = "{AUGMENTED}" to say that it is meant')
 
     @property
     def size(self) -> ClassifierSize:
