@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.engines.torch import served
+from pbsbatch.errors import ModelError
 from pbsbatch.models.classifier_facts import ClassifierFacts
 from pbsbatch.models.folder import ClassifierFolder
 from pbsbatch.nets.classifier import CalibratedNet, ClassifierNet
@@ -74,6 +75,11 @@ def opened(folder: ClassifierFolder) -> Model:
     whole = served(folder).net
     if not isinstance(whole, CalibratedNet):
         raise TypeError(f"{type(whole).__name__} is no classifier that can be adapted")
+    if not isinstance(whole.net, ClassifierNet):
+        raise ModelError(
+            f"it is a {folder.facts.arch}: only networks of the shipped kind can be adapted", path=folder.path,
+            cure="Train one with `pbsbatch models train classifier --arch small`",
+        )  # fmt: skip
     means = whole.means.double().numpy()
     there = np.abs(means).max(1) < NEVER
     return Model(whole.net.eval(), Strangeness(means[there], whole.whiten.double().numpy()), folder.facts)

@@ -12,23 +12,31 @@ import torch
 
 from pbsbatch.datasets.readers import DataError
 from pbsbatch.engines.load import load_classifier
-from pbsbatch.errors import UsageError
+from pbsbatch.errors import ModelError, UsageError
 from pbsbatch.models.classifier import CellClassifier
-from pbsbatch.models.folder import read_classifier
+from pbsbatch.models.folder import read_classifier, write_classifier
+from pbsbatch.models.taxonomy import KINDS
+from pbsbatch.nets.architectures import build
 from pbsbatch.nets.backbones import BackboneNet
+from pbsbatch.nets.classifier import ClassifierSize
+from pbsbatch.nets.export import export_weights
+from pbsbatch.train.adapt.task import opened
 from pbsbatch.train.checkpoint import load_weights
 from pbsbatch.train.classifier import by_features, finish
 from pbsbatch.train.classifier.crops import StudyCutter
 from pbsbatch.train.classifier.drawings import placed
+from pbsbatch.train.classifier.export import calibrated_net, export_classifier
 from pbsbatch.train.classifier.look import crops_of
 from pbsbatch.train.classifier.loop import Taught, cutter_of
 from pbsbatch.train.classifier.pictures import Split, load, read_all
 from pbsbatch.train.classifier.presets import PRESETS, preset_of
 from pbsbatch.train.classifier.report import f1_of
 from pbsbatch.train.classifier.settings import Settings
+from pbsbatch.train.classifier.strange import learn
 from pbsbatch.train.classifier.train import in_steps, train
 from pbsbatch.train.detector import CHECKPOINT
 from pbsbatch.train.finish import MODEL
+from tests.engines.tiny_classifier import FACTS
 from tests.train.classifier.tiny import splits, tiny_settings, trained, write_cells
 
 CPU = torch.device("cpu")
@@ -182,3 +190,14 @@ def test_the_map_of_features_takes_anything_and_parts_what_is_apart() -> None:
 def test_f1() -> None:
     assert f1_of(0.5, 1.0) == pytest.approx(2 / 3)
     assert (f1_of(None, None), f1_of(None, 0.0), f1_of(0.0, 0.0)) == (None, 0.0, 0.0)
+
+
+def test_a_network_of_another_kind_is_not_adapted_and_says_so(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    net = build("crp-2", len(KINDS), ClassifierSize(32)).eval()
+    ready = finish.Calibrated(1.0, 0.5, 9.0, learn(np.random.default_rng(0).normal(0, 1, (60, 128)), np.arange(60) % 8))
+    facts = replace(FACTS, arch="crp-2", mean=net.mean, std=net.std)
+    weights = export_weights(calibrated_net(net, ready))
+    folder = write_classifier(tmp_path / "crp", facts, onnx=export_classifier(net, ready), weights=weights)
+    with pytest.raises(ModelError, match=r"it is a crp-2: only networks of the shipped kind can be adapted"):
+        opened(folder)
