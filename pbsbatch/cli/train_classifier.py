@@ -69,17 +69,16 @@ def compare_classifiers(wish: CellWish, backbone: str, classifiers: tuple[str, .
     from rich.table import Table
 
     from pbsbatch.cli.console import console
-    from pbsbatch.nets.backbones import OF_TIMM, OF_TORCHVISION
-    from pbsbatch.train.classifier.by_features import compare
+    from pbsbatch.train.classifier.by_features import BACKBONES, compare
     from pbsbatch.train.classifier.pictures import Split, read_all
     from pbsbatch.train.classifier.report import TABLE
     from pbsbatch.train.machine import choose_device
 
     out = console()
     weights = "" if wish.common.weights is None else str(wish.common.weights.resolve())
-    if weights and backbone not in (*OF_TORCHVISION, *OF_TIMM):
+    if weights and backbone not in BACKBONES:
         raise UsageError(f"{backbone} is a model, which has its weights", cure="Leave --weights out")
-    arch = backbone if backbone in (*OF_TORCHVISION, *OF_TIMM) else None
+    arch = backbone if backbone in BACKBONES else None
     settings = settings_of(wish, {"weights": weights, **({"arch": arch} if arch else {})})
     choose_device("cpu", wish.common.threads)
     skipped: list[str] = []

@@ -31,11 +31,12 @@ from pbsbatch.train.classifier.pictures import Split
 from pbsbatch.train.classifier.report import CONFUSION, FEATURES, TABLE, f1_of, write_rows
 from pbsbatch.train.classifier.settings import Settings
 
-__all__ = ["CLASSIFIERS", "FOLDS", "Judged", "compare", "cross_validated", "features_of"]
+__all__ = ["BACKBONES", "CLASSIFIERS", "FOLDS", "Judged", "compare", "cross_validated", "features_of"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
+BACKBONES = (*OF_TORCHVISION, *OF_TIMM)
 CLASSIFIERS = ("svm", "xgboost", "knn", "random-forest")
 FOLDS = 5
 ALONE = "erythroblast"
@@ -79,7 +80,7 @@ def compare(
 
 def features_of(settings: Settings, backbone: str, cells: Split) -> tuple[F64, int]:
     """Return the features of cells (N, F) as they are, and how many weights the network has that gave them."""
-    if backbone in OF_TORCHVISION or backbone in OF_TIMM:
+    if backbone in BACKBONES:
         net = build(backbone, len(KINDS), settings.size)
         assert isinstance(net, BackboneNet)
         if not settings.weights:
