@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.headers import MOST_PIXELS, claimed_pixels
 from pbsbatch.datasets.readers.fields import PICTURES, read_bytes
 from pbsbatch.datasets.readers.problems import DataError, Problem, RecordError
 from pbsbatch.datasets.samples import decode
@@ -81,7 +82,11 @@ def pixels_of(picture: Picture) -> NDArray[np.uint8]:
     """Return the pixels (H, W, 3) RGB. Law: what is no regular file is not opened: a pipe would wait for ever."""
     if not picture.path.is_file():
         raise RecordError("is no file", "Take it out")
-    pixels = decode(read_bytes(picture.path))
+    encoded = read_bytes(picture.path)
+    claimed = claimed_pixels(encoded) or 0
+    if claimed > MOST_PIXELS:
+        raise RecordError(f"says that it has {claimed / 1e6:,.0f} megapixels", "Cut it into fields")
+    pixels = decode(encoded)
     if pixels is None:
         raise RecordError("is no picture or is damaged", "Copy it again or take it out")
     return pixels

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.headers import MOST_PIXELS, claimed_pixels
+
 __all__ = [
     "BORDER_PX",
     "CLASSES",
@@ -90,10 +92,13 @@ def names_of(samples: Sequence[Sample]) -> tuple[str, ...]:
 
 
 def decode(encoded: bytes) -> NDArray[np.uint8] | None:
-    """Return the pixels (H, W, 3) RGB of a picture file; None if it is damaged or no picture."""
-    if not encoded:
+    """Return the pixels (H, W, 3) RGB of a picture file; None if it is damaged, absurdly large, or no picture."""
+    if not encoded or (claimed_pixels(encoded) or 0) > MOST_PIXELS:
         return None
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # of what claims more than OpenCV's own limit
+        return None
     return None if pixels is None else np.asarray(pixels, np.uint8)
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pbsbatch.cli.data import app
 from pbsbatch.datasets.crop import Frame, Rule, crop_archive
 from pbsbatch.errors import OutputError, UsageError
+from tests.datasets.test_headers import png
 
 
 def picture(path: Path, *cells: tuple[int, int, int]) -> None:
@@ -85,12 +86,14 @@ def test_bad_pictures_are_named_counted_and_cost_nothing_else(root: Path, tmp_pa
     (root / "broken.jpg").write_bytes((root / "basophil" / "a.jpg").read_bytes()[:300])
     (root / "empty.png").write_bytes(b"")
     (root / "text.tif").write_text("no picture")
+    (root / "bomb.png").write_bytes(png(60_000, 50_000))
     (root / "folder.png").mkdir()
     (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
     os.mkfifo(root / "pipe.png")
     tally = crop_archive(root, tmp_path / "out", Rule(cell_px=46.0), Frame(), workers=2)
-    assert (tally.pictures, tally.crops, len(tally.problems)) == (10, 4, 6)
+    assert (tally.pictures, tally.crops, len(tally.problems)) == (11, 4, 7)
     told = " ".join(tally.problems)
+    assert "bomb.png: says that it has 3,000 megapixels. Cut it into fields" in told
     assert all(name in told for name in ("broken.jpg", "empty.png", "text.tif", "folder.png", "gone.png", "pipe.png"))
     assert sum(r["left_out"].startswith("is no") for r in rows(tmp_path / "out")) == 6
 
