@@ -75,8 +75,8 @@ class Looker:
 
 def _keep(kept: dict[str, Tensor], name: str) -> Any:
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        kept[name] = output.clone()  # what follows may write into its input
-        return kept[name]
+        kept[name] = output.clone()
+        return kept[name].clone()  # what follows may write into its input, as ReLUs in place do
 
     return hook
 

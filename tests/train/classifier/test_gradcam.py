@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,16 @@ from typer.testing import CliRunner
 
 from pbsbatch.cli.data import app
 from pbsbatch.errors import UsageError
+from pbsbatch.models.folder import write_classifier
+from pbsbatch.models.taxonomy import KINDS
+from pbsbatch.nets.architectures import build
+from pbsbatch.nets.classifier import ClassifierSize
+from pbsbatch.nets.export import export_weights
+from pbsbatch.train.classifier.export import calibrated_net, export_classifier
+from pbsbatch.train.classifier.finish import Calibrated
 from pbsbatch.train.classifier.gradcam import GradCam, Looker, layers_of, looker_of
+from pbsbatch.train.classifier.strange import learn
+from tests.engines.tiny_classifier import FACTS
 
 
 class Net(nn.Module):
@@ -40,27 +50,25 @@ def crop(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
 
 
-def test_a_map_is_its_definition(looker: Looker) -> None:
-    found = looker.maps(crop(), ["first", "second"])
-    x = looker.input(crop())
+@pytest.mark.parametrize("layer", ["first.0", "first"])
+def test_a_map_is_its_definition(looker: Looker, layer: str) -> None:
     net: Net = looker.net
+    rest = nn.Sequential(*([nn.ReLU()] if layer == "first.0" else []), net.second, net.pool, nn.Flatten(1), net.out)
     with torch.no_grad():
-        first = net.first(x)
-        logits = net.out(net.pool(net.second(first)).flatten(1))[0]
-    kind, step = int(logits.argmax()), 1e-2
-    slopes = torch.zeros(first.shape[1])
-    for channel in range(first.shape[1]):  # by differences instead of gradients, a channel at a time
-        more = first.clone()
-        more[:, channel] += step
-        with torch.no_grad():
-            slopes[channel] = (net.out(net.pool(net.second(more)).flatten(1))[0, kind] - logits[kind]) / step
-    seen = (slopes[None, :, None, None] * first).sum(1)[0].clamp(min=0)
-    expected = (seen / seen.max()).numpy()
-    assert found["first"].shape == (16, 16) and found["second"].shape == (8, 8)
-    assert (
-        np.abs(found["first"] - expected).max() < 0.15
-        and np.corrcoef(found["first"].ravel(), expected.ravel())[0, 1] > 0.98
-    )
+        seen = net.get_submodule(layer)(looker.input(crop())).clone()
+        logits = rest(seen.clone())[0]
+        kind, step = int(logits.argmax()), 1e-2
+        slopes = torch.zeros(seen.shape[1])
+        for channel in range(seen.shape[1]):  # by differences instead of gradients, a channel at a time
+            more = seen.clone()
+            more[:, channel] += step
+            slopes[channel] = (rest(more)[0, kind] - logits[kind]) / step
+    summed = (slopes[None, :, None, None] * seen).sum(1)[0].clamp(min=0)
+    expected = (summed / summed.max()).numpy()
+    found = looker.maps(crop(), [layer, "second"])
+    assert found[layer].shape == (16, 16) and found["second"].shape == (8, 8) and expected.any()
+    assert np.abs(found[layer] - expected).max() < 0.15
+    assert np.corrcoef(found[layer].ravel(), expected.ravel())[0, 1] > 0.98
 
 
 def test_the_module_is_left_as_it_was(looker: Looker) -> None:
@@ -77,6 +85,19 @@ def test_layers_go_by_name_and_number(looker: Looker) -> None:
     for wrong in ("5", "0", "6", "pool", "out", "third", "²"):
         with pytest.raises(UsageError, match="Layers: 1 to 4, or first, second"):
             layers_of(looker, wrong)
+
+
+def test_the_studys_eleven_layers_are_counted_as_it_counts_them(tmp_path: Path) -> None:
+    net = build("crp-3", len(KINDS), ClassifierSize(32)).eval()
+    calibrated = Calibrated(1.0, 0.5, 9.0, learn(np.random.default_rng(0).normal(1, 1, (60, 128)), np.arange(60) % 7))
+    facts = replace(FACTS, arch="crp-3", mean=net.mean, std=net.std)
+    onnx, weights = export_classifier(net, calibrated), export_weights(calibrated_net(net, calibrated))
+    write_classifier(tmp_path / "crp", facts, onnx=onnx, weights=weights)
+    looker = looker_of(str(tmp_path / "crp"))
+    assert layers_of(looker, "3,4,7") == ("stacks.2", "stacks.3", "stacks.6")  # a pooling and two convolutions
+    assert isinstance(looker.net.get_submodule("stacks.2"), nn.MaxPool2d)
+    maps = looker.maps(crop(), layers_of(looker, "3 4 7"))
+    assert [m.shape for m in maps.values()] == [(16, 16), (16, 16), (8, 8)]
 
 
 def test_a_mask_lies_where_the_classifier_looked() -> None:
