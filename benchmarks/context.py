@@ -3,8 +3,8 @@
 `python -m benchmarks.context --json --model NAME|PATH` runs drawn smears whole, then cut into cores with ever
 wider halos, and holds the cells that the cores own against those of the whole picture. The least halo at which the
 counts agree within 0.1 %, less half of the largest cell, is what model.json must claim as context_px: far less than
-the receptive field allows for. A two-stage model is given room for the whole picture's proposals and cells,
-and halos that keep its tiles on the coarsest grid's steps, as runs do.
+the receptive field allows for. A two-stage model's proposals and cells are limited by area, as
+those of its own tiles, and its halos keep tiles on the coarsest grid's steps, as runs do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmarks import record
 from pbsbatch import engines, models
 from pbsbatch.engines.base import Engine
+from pbsbatch.engines.rcnn import RcnnEngine
 from pbsbatch.models.base import Model
 from pbsbatch.models.rcnn import RcnnModel
 from pbsbatch.synth import STAINS, Scene
@@ -26,6 +27,7 @@ from pbsbatch.synth import STAINS, Scene
 HALOS = (0, 16, 32, 48, 64, 80, 112, 128, 176, 192, 240, 256)
 """Those are taken that are multiples of the model's steps."""
 CORE, EDGE = 320, 256
+"""EDGE px of a picture around all cores are looked at by halos alone."""
 SAME_PX = 2.0
 """A cell is the same one if every side of its box moved less."""
 
@@ -39,32 +41,30 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object (the default prints it too)")
     parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
     asked = parser.parse_args()
-    model = roomy(models.load(asked.model), asked.cores * CORE + 2 * EDGE)
+    model = models.load(asked.model)
     engine = engines.load(model, precision=asked.precision)
     side, stains = asked.cores * CORE, [*enumerate(STAINS)][: asked.pictures]
-    pictures = [Scene(side, side, model.spec.work_mpp, 700 + i, stain=stain) for i, stain in stains]
-    images = [scene.render(0, 0, side, side) for scene in pictures]
-    whole = [inside(cells(model, engine, edged(image, EDGE), -EDGE, -EDGE), 0, 0, side) for image in images]
+    around = side + 2 * EDGE
+    pictures = [Scene(around, around, model.spec.work_mpp, 700 + i, stain=stain) for i, stain in stains]
+    images = [scene.render(0, 0, around, around) for scene in pictures]
+    fit = fitted(model, engine, around)
+    whole = [inside(cells(*fit, image, -EDGE, -EDGE), 0, 0, side) for image in images]
     halos = [halo for halo in HALOS if halo % model.spec.step_px == 0]
-    rows = [one(model, engine, images, whole, halo) for halo in halos]
+    rows = [one(*fitted(model, engine, CORE + 2 * halo), images, whole, halo) for halo in halos]
     if not asked.no_record:
         record.append("context", rows)
     record.show({"half_of_the_largest_cell_px": model.spec.max_cell_um / model.spec.work_mpp / 2, "halos": rows})
 
 
-def roomy(model: Model, side: int) -> Model:
-    """Return a two-stage model with room for what a picture of so many pixels holds; any other as it is."""
-    if not isinstance(model, RcnnModel):
-        return model
+def fitted(model: Model, engine: Engine, side: int) -> tuple[Model, Engine]:
+    """Return a two-stage model with room for what a tile of so many pixels holds, as its own; any other as it is."""
+    if not (isinstance(model, RcnnModel) and isinstance(engine, RcnnEngine)):
+        return model, engine
     facts = model.folder.facts
-    share = max(1.0, (side / facts.input_px) ** 2)
-    most = {name: min(10_000, round(share * getattr(facts, name))) for name in ("pre_nms", "post_nms", "detections")}
-    return RcnnModel(replace(model.folder, facts=replace(facts, input_px=side, **most)))
-
-
-def edged(image: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
-    """Return a picture with white around it, as a slide has."""
-    return np.pad(image, ((by, by), (by, by), (0, 0)), constant_values=255)
+    share = (side / facts.input_px) ** 2
+    most = {name: round(share * getattr(facts, name)) for name in ("pre_nms", "post_nms", "detections")}
+    facts = replace(facts, input_px=side, **most)
+    return RcnnModel(replace(model.folder, facts=facts)), RcnnEngine(engine.parts, facts)
 
 
 def inside(found: NDArray[np.float64], x: int, y: int, side: int) -> NDArray[np.float64]:
@@ -86,11 +86,11 @@ def one(
     """Cut every picture with one halo and compare."""
     total = lost = new = 0
     for image, truth in zip(images, whole, strict=True):
-        around = edged(image, halo)
         parts = []
-        for y in range(0, len(image), CORE):
-            for x in range(0, len(image), CORE):
-                tile = around[y : y + CORE + 2 * halo, x : x + CORE + 2 * halo]
+        for y in range(0, len(image) - 2 * EDGE, CORE):
+            for x in range(0, len(image) - 2 * EDGE, CORE):
+                top, left = EDGE + y - halo, EDGE + x - halo
+                tile = np.ascontiguousarray(image[top : top + CORE + 2 * halo, left : left + CORE + 2 * halo])
                 parts.append(inside(cells(model, engine, tile, x - halo, y - halo), x, y, CORE))
         mine = np.concatenate(parts)
         same = matched(truth, mine)
