@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -171,9 +172,11 @@ def test_bad_label_images_are_named(tmp_path: Path) -> None:
     cv2.imwrite(str(labels / "WBC/lab_1.png"), noise)
     with pytest.raises(DataError, match=r"WBC/lab_1.png has \d,\d+ numbers strewn all over"):
         read(DataSet(root, "labels", "train"))
-    (labels / "WBC/lab_1.png").write_bytes(b"none")
-    with pytest.raises(DataError, match=r"WBC/lab_1.png is no picture or is damaged"):
-        read(DataSet(root, "labels", "train"))
+    huge = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 100_000, 100_000, 16, 0, 0, 0, 0)
+    for damaged in (b"none", b"", huge):
+        (labels / "WBC/lab_1.png").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"WBC/lab_1.png is no picture or is damaged"):
+            read(DataSet(root, "labels", "train"))
     with pytest.raises(DataError, match="no folders of classes here"):
         read(DataSet(root, "labels", "val"))
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.datasets.headers import MOST_PIXELS, claimed_pixels
 from pbsbatch.datasets.outlines import outline_of_mask
 from pbsbatch.datasets.readers.fields import DataSet, Field, Marked, picture, pictures_in, read_bytes
 from pbsbatch.datasets.readers.problems import DataError, Problems, RecordError
@@ -70,7 +71,7 @@ def _boxes(ids: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.in
 
 def numbers_of(path: Path, size: tuple[int, int]) -> NDArray[np.integer]:
     """Return a label image's numbers (H, W). Law: it has the size of its picture, and one channel of whole numbers."""
-    seen = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    seen = _decoded(read_bytes(path))
     if seen is None:
         raise RecordError(f"{_place(path)} is no picture or is damaged", "Copy it again or take it out")
     if seen.ndim != 2 or seen.dtype.kind not in "iu":
@@ -85,6 +86,15 @@ def numbers_of(path: Path, size: tuple[int, int]) -> NDArray[np.integer]:
             "Find the picture they were drawn on",
         )
     return np.asarray(seen)
+
+
+def _decoded(encoded: bytes) -> NDArray[np.generic] | None:
+    if not encoded or (claimed_pixels(encoded) or 0) > MOST_PIXELS:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # of what claims more than OpenCV's own limit
+        return None
 
 
 def _place(path: Path) -> str:
