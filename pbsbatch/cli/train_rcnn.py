@@ -26,7 +26,7 @@ __all__ = ["train_rcnn"]
 class RcnnView(DetectorView):
     """Follow a two-stage detector's training."""
 
-    parts = ("objectness", "proposal", "label", "box", "mask")
+    parts: tuple[str, ...] = ("objectness", "proposal", "label", "box", "mask")
 
 
 def train_rcnn(wish: Wish, said: Mapping[str, Any]) -> int:
@@ -39,12 +39,13 @@ def train_rcnn(wish: Wish, said: Mapping[str, Any]) -> int:
     from pbsbatch.train.machine import choose_device
     from pbsbatch.train.rcnn.weights import find_weights, has_masks
 
-    has_masks(settings.arch)
+    masks = has_masks(settings.arch)
     find_weights(_start(wish), settings.arch, wish.data)  # before fields are read, which takes long
     device = choose_device(wish.device, wish.threads)
     with output_errors(wish.output):
         make_folder(wish.output)
     with RcnnView(settings.steps, settings.minutes) as view:
+        view.parts = view.parts if masks else view.parts[:-1]
         view.say("reading fields")
         start = time.monotonic()
         words = Vocabulary(own=True, count_as=settings.count_as)

@@ -26,7 +26,7 @@ def plot(metrics: Path, picture: Path, means: tuple[str, ...] = MEANS) -> None:
     FigureCanvasAgg(figure)
     losses, accuracy = figure.subplots(1, 2)
     for name in means:
-        if taught and name in taught[0]:
+        if any(r.get(name) for r in taught):  # a network without masks has no loss of them
             losses.plot([r["step"] for r in taught], [r[name] for r in taught], label=name)
     losses.set(title="Loss", xlabel="step", yscale="log")
     (_of_types if judged and "types" in judged[0]["report"] else _accuracy)(accuracy, judged)
@@ -44,6 +44,8 @@ def _accuracy(axes: Any, judged: list[dict[str, Any]]) -> None:
     steps = [r["step"] for r in judged]
     reports = [r["report"] for r in judged]
     for name in reports[-1]["classes"] if reports else ():
+        if all(r["classes"][name]["ap50"] is None for r in reports):
+            continue  # no field shows one
         axes.plot(steps, [r["classes"][name]["ap50"] for r in reports], alpha=0.6, linewidth=1, label=f"AP50 {name}")
     axes.plot(steps, [r["map50"] for r in reports], "k-", marker=".", label="mAP50")
     axes.plot(steps, [r["map"] for r in reports], "k--", marker=".", label="mAP50-95")

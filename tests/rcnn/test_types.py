@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from pbsbatch import store
-from pbsbatch.config import Config
+from pbsbatch.cli import app
+from pbsbatch.config import Config, resolve
 from pbsbatch.datasets.readers import DataError, DataSet, read
 from pbsbatch.datasets.readers.problems import RecordError
 from pbsbatch.datasets.readers.vocabulary import Vocabulary
@@ -23,6 +25,7 @@ from pbsbatch.models.operating import at_operating_point, least_scores
 from pbsbatch.models.rcnn import RcnnModel
 from pbsbatch.models.rcnn_facts import RcnnFacts, rcnn_from_json, rcnn_to_json
 from pbsbatch.models.rcnn_folder import RcnnFolder
+from pbsbatch.run.key import key_facts, resume_key
 from pbsbatch.run.rows import slide_rows
 from pbsbatch.run.second_look import reach_um, second_look
 from pbsbatch.testing.oracle import cell_class
@@ -89,6 +92,22 @@ def test_settings_move_the_thresholds_of_what_is_counted() -> None:
         at_operating_point(model, Config(thresholds=(("Teardrop", 0.2),)))
     with pytest.raises(UsageError, match=r"there is no preset 'mine'. Presets: cbc-2023"):
         at_operating_point(model, Config(preset="mine"))
+
+
+def test_a_preset_is_said_by_flag_or_file_and_is_part_of_what_results_depend_on(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('preset = "smear-2021"')
+    from_file, flag = resolve({}, tmp_path / "c.toml"), resolve({"preset": "cbc-2023"}, tmp_path / "c.toml")
+    assert (from_file.preset, flag.preset) == ("smear-2021", "cbc-2023")
+    keys = [
+        resume_key(key_facts(
+            content="c", mpp=0.25, mpp_source="given", spec=model_of(TYPED).spec, config=config,
+            engine=RcnnEngine(FakeParts(), TYPED),
+        ))
+        for config in (Config(), from_file, flag)
+    ]  # fmt: skip
+    assert len(set(keys)) == 3
+    helped = CliRunner().invoke(app, ["run", "--help"]).output
+    assert all(name in " ".join(helped.split()) for name in ("--preset", "cbc-2023", "smear-2021"))
 
 
 def test_what_a_class_is_counted_as_is_checked() -> None:
