@@ -29,6 +29,7 @@ from pbsbatch.train.detect import LEAST_SCORE, detect_as_run
 from pbsbatch.train.detector import BEST, net_size
 from pbsbatch.train.fields import Loaded
 from pbsbatch.train.judge import Report, fates, judge
+from pbsbatch.train.level import levelled
 from pbsbatch.train.settings import Settings
 
 __all__ = ["EVEN", "MODEL", "Finished", "calibration_tiles", "chance", "finish", "reach"]
@@ -74,9 +75,15 @@ def finish(
     )  # fmt: skip
     remove_tree(output / MODEL)
     onnx = export_onnx(net, MEAN, STD)
-    int8 = quantise_onnx(export_onnx(net, MEAN, STD, half=False), tiles) if len(tiles) else None
+    int8 = _int8(net, tiles) if len(tiles) else None
     write_folder(output / MODEL, facts, onnx=onnx, weights=export_weights(net), int8=int8)
     return Finished(output / MODEL, report, tuple(name for name in CLASSES if name not in lines))
+
+
+def _int8(net: DetectorNet, tiles: Sequence[NDArray[np.uint8]]) -> bytes:
+    """Return the network in int8, its boxes as large as they were."""
+    whole = export_onnx(net, MEAN, STD, half=False)
+    return levelled(quantise_onnx(whole, tiles), whole, tiles)
 
 
 def calibration_tiles(

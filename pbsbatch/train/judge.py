@@ -20,6 +20,8 @@ from pbsbatch.train.fields import Loaded
 
 __all__ = ["ClassReport", "Report", "fates", "judge"]
 
+EVEN = 0.0
+"""Logit of an even chance."""
 SLACK = 0.005
 """Of F1: cuts that are no worse than that are as good as the best, and among them counts decide."""
 
@@ -69,16 +71,21 @@ def judge(fields: Sequence[Loaded], found: Sequence[Cells]) -> Report:
 def _threshold(seen: Verdicts, kind: int) -> float:
     """Return the cut at which as many cells are found as there are, of those whose F1 is as good as the best.
 
-    Where several are, the middle of them; NaN if nothing right was found. The best F1 itself is a chance of these
-    fields, while a count that leans to one side leans on every slide.
+    Where several are, an even chance if it lies among them, else their middle; NaN if nothing right was found. The best
+    F1 itself is a chance of these fields, while a count that leans to one side leans on every slide. Cuts reach down to
+    the next cell below: a cut that is the worst right cell's own score, .94 for white cells, lost the next worse one.
     """
+    own = np.sort(seen.scores[seen.found_classes == kind])
     cuts = np.unique(seen.scores[seen.hits[seen.found_classes[seen.hits[:, 0]] == kind, 0]])
     if not len(cuts):
         return math.nan
-    at = seen.at(cuts)
+    at = seen.at([*cuts, EVEN])
     lean = np.where(at.f1[kind] >= at.f1[kind].max() - SLACK, np.abs(at.fp[kind] - at.fn[kind]), np.inf)
-    good = cuts[lean == lean.min()]
-    return float((good[0] + good[-1]) / 2)
+    if lean[-1] == lean.min():
+        return EVEN
+    good = cuts[lean[:-1] == lean.min()]
+    below = own[own < good[0]]
+    return float((below[-1] if len(below) else good[0]) + good[-1]) / 2
 
 
 def fates(fields: Sequence[Loaded], found: Sequence[Cells], classes: int = len(CLASSES)) -> Verdicts:
