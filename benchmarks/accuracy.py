@@ -38,6 +38,7 @@ from pbsbatch.store import TileRows
 from pbsbatch.synth import Scene
 
 HELD_OUT = Path(__file__).resolve().parents[1] / "pbsbatch" / "train" / "configs" / "cbc_fields.txt"
+SCALES = ("labels", "estimated")
 LEAST_SCORE = 0.01
 """Below it nothing is asked for: the end of a precision-recall curve."""
 
@@ -66,16 +67,20 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--fields", type=int, default=0, help="at most so many fields of each set (0: all)")
+    parser.add_argument("--set", action="append", help="only this set, by its title; repeat for several")
+    parser.add_argument("--scale", action="append", choices=SCALES, help="where the scale comes from; default: each")
     parser.add_argument("--json", action="store_true", help="print one JSON object (the default prints it too)")
     parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
     asked = parser.parse_args()
-    drawn = [draw(seed) for seed in range(900, 912)]
+    drawn = [draw(seed) for seed in range(900, 912)] if not asked.set or "drawn" in asked.set else []
     rows = []
     for name in asked.model or ["smear", "classical"]:
         model = wide_open(models.load(name))
         engine = engines.load(model, asked.engine, precision=asked.precision)
         for title, samples in sets([d.sample for d in drawn], asked.fields, record.data_folder()):
-            for scale in ("labels", "estimated"):
+            if asked.set and title not in asked.set:
+                continue
+            for scale in asked.scale or SCALES:
                 rows.append(judge(model, engine, title, samples, scale))
                 if title == "drawn" and scale == "labels":
                     rows[-1]["mask_iou_median"] = mask_iou(model, engine, drawn)
