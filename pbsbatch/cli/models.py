@@ -12,6 +12,7 @@ from pbsbatch.cli.adapt import adapt_model
 from pbsbatch.cli.compile import compile_model
 from pbsbatch.cli.models_classifier import classifier
 from pbsbatch.cli.options import AsJson
+from pbsbatch.cli.sweep import sweep_settings
 from pbsbatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ app.command("adapt")(adapt_model)
 train_app.command(
     epilog="Example: pbsbatch models train classifier --data pictures/ --format folder --mpp 0.14 --output my-types"
 )(classifier)
+app.command("sweep", epilog="Example: pbsbatch models sweep search.toml --data pictures/ --output my-sweep")(
+    sweep_settings
+)
 app.command("compile", epilog="Example: pbsbatch models compile smear")(compile_model)
 
 

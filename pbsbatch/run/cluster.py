@@ -1,4 +1,4 @@
-"""The Dask cluster of a run: one of our own on loopback, or one that is already there.
+"""The Dask cluster of a run, or of a sweep: one of our own on loopback, or one that is already there.
 
 The only file, with worker.py, that knows Dask. Dask speaks pickle between its own processes: a scheduler
 address must be one that you trust.
@@ -30,7 +30,7 @@ from pbsbatch.run.events import Event
 from pbsbatch.run.worker import TOPIC, Loaders, Setup
 from pbsbatch_kernels.warm import WarmUp
 
-__all__ = ["Cluster", "Loaders", "connect", "death_of"]
+__all__ = ["Cluster", "Loaders", "connect", "connect_bare", "death_of"]
 
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # the driver decides what runs again (run/blame.py)
@@ -124,19 +124,30 @@ def death_of(error: BaseException) -> str | None:
 @contextlib.contextmanager
 def connect(config: Config, setup: Setup) -> Iterator[Cluster]:
     """Yield a cluster whose workers are set up; those that join later are, too."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters comes back as an exception
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(SETTINGS))
-        client = _own(config, stack) if config.scheduler is None else _foreign(config.scheduler, stack)
-        if not client.nthreads():
-            raise UsageError(
-                f"the scheduler at {config.scheduler} has no workers", cure="Start some with `dask worker`"
-            )
+        client = _client(config, stack)
         setup.processor = _one_kind(client) if setup.one_kind else None
         client.register_plugin(setup)
         if config.scheduler is not None:
             stack.callback(_forget, client, setup.name)
         yield Cluster(client)
+
+
+@contextlib.contextmanager
+def connect_bare(config: Config) -> Iterator[Cluster]:
+    """Yield a cluster whose workers know nothing of a run: for other tasks, which bring along all that they need."""
+    with contextlib.ExitStack() as stack:
+        yield Cluster(_client(config, stack))
+
+
+def _client(config: Config, stack: contextlib.ExitStack) -> Any:
+    """Return a client of a cluster with workers."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters comes back as an exception
+    stack.enter_context(dask.config.set(SETTINGS))
+    client = _own(config, stack) if config.scheduler is None else _foreign(config.scheduler, stack)
+    if not client.nthreads():
+        raise UsageError(f"the scheduler at {config.scheduler} has no workers", cure="Start some with `dask worker`")
+    return client
 
 
 class _Client(Client):

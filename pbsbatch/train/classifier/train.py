@@ -26,7 +26,7 @@ from pbsbatch.train.classifier.settings import Settings
 from pbsbatch.train.finish import MODEL
 from pbsbatch.train.metrics import CLASSIFIER_MEANS, METRICS, Metrics
 
-__all__ = ["in_steps", "train"]
+__all__ = ["in_steps", "placed_weights", "train"]
 
 SHOWN = 5
 """Pictures that are named, of those that cannot be read."""
@@ -40,6 +40,7 @@ def train(
     """Teach, calibrate, judge and write the folder; None if it was stopped before the end."""
     with output_errors(output):
         make_folder(output)
+    settings = placed_weights(settings, data)
     run = begin(settings, output, device, resume=resume)
     say("reading pictures and finding those that show one cell or field")
     skipped: list[str] = []
@@ -60,6 +61,11 @@ def train(
     _write(settings, output, done, splits, {**groups.summary(), "skipped": len(skipped)})
     write_report(settings, output, done, splits["hold-out"], run.seconds)
     return done
+
+
+def placed_weights(settings: Settings, data: Path) -> Settings:
+    """Return settings with the path of a backbone's weights as it is from anywhere."""
+    return replace(settings, weights=str(data.resolve() / settings.weights)) if settings.weights else settings
 
 
 def in_steps(settings: Settings, pictures: int) -> Settings:
