@@ -68,11 +68,11 @@ def names() -> list[str]:
 
 def run(study: Study, data: Path, model: str) -> Rows:
     """Return the rows of a study."""
-    from benchmarks.studies import detection, seams, two_stage, typed
+    from benchmarks.studies import classifiers, detection, seams, two_stage, typed
 
     kinds: dict[str, Callable[[Mapping[str, Any], Path, str], Rows]] = {
         "detection": detection.cbc, "composites": detection.composites, "seams": seams.seams, "typed": typed.typed,
-        "two-stage": two_stage.two_stage,
+        "two-stage": two_stage.two_stage, "classifiers": classifiers.classifiers,
     }  # fmt: skip
     return kinds[study.kind](study.settings, data, model)
 

@@ -140,10 +140,13 @@ def at_random(settings: Settings, cells: Sequence[Cell]) -> dict[str, list[Cell]
 
 
 def _copy(settings: Settings, cell: Cell, number: int) -> Cell:
-    """Return an augmented copy of a picture, as it is and not as a crop."""
+    """Return an augmented copy of a picture, no finer than crops: many copies of fine ones would fill the memory."""
     seed = int.from_bytes(hashlib.sha256(f"{settings.seed}/{cell.name}".encode()).digest()[:4], "big")
-    pixels = apply(vector_of(settings.augment), cell.pixels[None], seed, number)[0]
-    return replace(cell, name=f"{cell.name}#{number}", pixels=pixels)
+    zoom = min(1.0, cell.mpp / settings.crop_mpp)
+    height, width = (max(1, round(length * zoom)) for length in cell.pixels.shape[:2])
+    pixels = np.asarray(cv2.resize(cell.pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    made = apply(vector_of(settings.augment), pixels[None], seed, number)[0]
+    return replace(cell, name=f"{cell.name}#{number}", pixels=made, mpp=cell.mpp / zoom)
 
 
 def split_of(name: str, shares: Sequence[float] = tuple(SPLITS.values()), seed: int = 0) -> str:
