@@ -9,8 +9,8 @@ import typer
 
 __all__ = ["sweep_settings"]
 
-SHOWN = 20
-"""Trials in the table on the terminal."""
+SHOWN, NAMED = 20, 5
+"""Trials in the table on the terminal, and skipped pictures that are named."""
 
 
 def sweep_settings(
@@ -76,6 +76,12 @@ def sweep_settings(
     about = [f"{some(outcome.kept, 'trial')} done before"] if outcome.kept else []
     about += [f"{some(len(outcome.failed), 'trial')} failed"] if outcome.failed else []
     out.print(", ".join([*about, f"all in {output / TABLE}"]), markup=False, soft_wrap=True)
+    skipped = sorted({name for result in outcome.results.values() for name in result["skipped"]})
+    if skipped:
+        more = " ..." if len(skipped) > NAMED else ""
+        out.print(
+            f"{some(len(skipped), 'picture')} skipped: {', '.join(skipped[:NAMED])}{more}", markup=False, soft_wrap=True
+        )
     if outcome.best is not None and outcome.next is not None:
         out.print(f"best: {output / BEST}", markup=False, soft_wrap=True)
         closing = f"next: {output / NEXT}" if outcome.next.over else "nothing left to search closer: train the best"

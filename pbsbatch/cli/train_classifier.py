@@ -34,6 +34,8 @@ def train_classifier(wish: CellWish) -> int:
     """Train a classifier and finish; return the exit code."""
     need("sklearn")
     settings = settings_of(wish)
+    from rich.markup import escape
+
     from pbsbatch.cli.classifier_view import ClassifierView
     from pbsbatch.train.classifier.loop import Event, Judged
     from pbsbatch.train.classifier.train import train
@@ -54,7 +56,7 @@ def train_classifier(wish: CellWish) -> int:
     with ClassifierView(steps, settings.minutes) as view, stopped_by_signals() as stopped:
         done = train(
             settings, common.data, common.output, device, resume=common.resume, on_event=show, stop=stopped,
-            say=view.say,
+            say=lambda text: view.say(escape(text)),
         )  # fmt: skip
     if done is None:
         view.say("stopped: go on with the same command and --resume")
@@ -68,7 +70,7 @@ def compare_classifiers(wish: CellWish, backbone: str, classifiers: tuple[str, .
     need("sklearn")
     from rich.table import Table
 
-    from pbsbatch.cli.console import console
+    from pbsbatch.cli.console import console, some
     from pbsbatch.train.classifier.by_features import BACKBONES, compare
     from pbsbatch.train.classifier.pictures import Split, read_all
     from pbsbatch.train.classifier.report import TABLE
@@ -84,7 +86,7 @@ def compare_classifiers(wish: CellWish, backbone: str, classifiers: tuple[str, .
     skipped: list[str] = []
     cells, groups = read_all(settings, wish.common.data, lambda path, why: skipped.append(f"{path.name} ({why})"))
     if skipped:
-        out.print(f"{len(skipped):,} pictures skipped: {', '.join(skipped[:5])}", markup=False, soft_wrap=True)
+        out.print(f"{some(len(skipped), 'picture')} skipped: {', '.join(skipped[:5])}", markup=False, soft_wrap=True)
     say = lambda text: out.print(text, markup=False, soft_wrap=True)  # noqa: E731
     rows = compare(settings, Split(cells), groups, backbone, classifiers, wish.common.output, say)
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -42,7 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("command", ["train detector", "train classifier", "list", "show", "check", "export"])
+@pytest.mark.parametrize("command", ["train detector", "train classifier", "sweep", "list", "show", "check", "export"])
 def test_every_commands_help_has_an_example(command: str) -> None:
     assert f"pbsbatch models {command}" in " ".join(models(*command.split(), "--help").split())
 
@@ -180,7 +180,7 @@ def test_a_studys_classifier_is_taught_by_name_and_what_its_cells_are_is_said(
     (root / "ig/x_0.png").write_bytes(b"no")
     output = tmp_path / "out"
     told = models(*base, "-o", output, "--arch", "crp-2", "--preset", "adam-42", "--steps", 4, "--device", "cpu")
-    assert "1 pictures skipped: ig/x_0.png (it cannot be decoded)" in told.replace("\n", "")
+    assert "1 picture skipped: ig/x_0.png (it cannot be decoded)" in told.replace("\n", "")
     shown = json.loads(models("show", output / "model", "--json"))
     assert (shown["arch"], shown["metrics"]["split"]) == ("crp-2", "64/16/20 groups, seed 42")
     assert shown["metrics"]["pictures"]["skipped"] == 1
@@ -205,3 +205,21 @@ def test_a_studys_classifier_is_taught_by_name_and_what_its_cells_are_is_said(
 def test_what_is_wrong_with_a_studys_classifier_is_said(tmp_path: Path, arguments: list[str], said: str) -> None:
     with pytest.raises(PbsbatchError, match=said.replace("?", r"\?")):
         models("train", "classifier", "--data", tmp_path, "-o", tmp_path / "out", "--device", "cpu", *arguments)
+
+
+def test_a_sweep_is_said_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import nullcontext
+
+    from pbsbatch.train.sweep import run
+    from tests.train.sweep.test_sweep import Here, config
+
+    monkeypatch.setattr(run, "connect_bare", lambda config: nullcontext(Here()))
+    root, file = write_cells(tmp_path / "data"), config(tmp_path, 'arch = ["crp-2", "microcell"]\nbatch = [4]')
+    (root / "cells/ig/x_3.png").write_bytes(b"no")
+    command = ["sweep", file, "--data", root, "-o", tmp_path / "out"]
+    told = models(*command)
+    assert "2 trials over arch, batch" in told and "2 of 2" in told and "1 picture skipped: cells/ig/x_3.png" in told
+    assert "nothing left to search closer: train the best" in told
+    assert "2 trials done before" in models(*command)
+    with pytest.raises(UsageError, match="no such folder"):
+        models("sweep", file, "--data", tmp_path / "none", "-o", tmp_path / "out")

@@ -46,7 +46,8 @@ def train(
     skipped: list[str] = []
     splits, groups = load(settings, data, lambda path, why: skipped.append(f"{path.relative_to(data)} ({why})"))
     if skipped:
-        say(f"{len(skipped):,} pictures skipped: {', '.join(skipped[:SHOWN])}{' ...' if len(skipped) > SHOWN else ''}")
+        more = " ..." if len(skipped) > SHOWN else ""
+        say(f"{len(skipped):,} picture{'s'[: len(skipped) - 1]} skipped: {', '.join(skipped[:SHOWN])}{more}")
     if settings.epochs:
         run.settings = settings = in_steps(settings, len(splits["train"].cells))
     say(", ".join(f"{len(split.cells):,} for {name}" for name, split in splits.items()))

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pbsbatch.train.sweep.plan import SCORES, Sweep, Trial
+from pbsbatch.errors import UsageError
+from pbsbatch.train.classifier.settings import settings_from_table
+from pbsbatch.train.sweep.plan import SCORES, Sweep, Trial, merged
 
 __all__ = ["Next", "next_step", "ranked", "rows_of", "toml_of"]
 
@@ -37,13 +40,13 @@ def ranked(sweep: Sweep, results: Results) -> list[Trial]:
 
 def rows_of(sweep: Sweep, results: Results, failed: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the table: done trials, the best first, then those that failed, then those that wait."""
-    figures = ("balanced_accuracy", "accuracy", "log_loss", "parameters", "step", "steps", "seconds")
+    figures = ("balanced_accuracy", "accuracy", "log_loss", "parameters", "step", "steps", "seconds", "skipped")
     order = ranked(sweep, results)
     rest = sorted((t for t in sweep.trials if t.id not in results), key=lambda t: t.id not in failed)
     return [
         {
             "rank": order.index(t) + 1 if t in order else "", "trial": t.id, **t.values,
-            **{name: results[t.id][name] if t.id in results else "" for name in figures},
+            **{name: _figure(results[t.id][name]) if t.id in results else "" for name in figures},
             "error": failed.get(t.id, "" if t.id in results else "not done"),
         }
         for t in (*order, *rest)
@@ -57,8 +60,11 @@ def next_step(sweep: Sweep, best: Trial) -> Next:
     for name, values in sweep.over.items():
         value = best.values[name]
         new, reason = _around(name, values, value)
-        if new:
-            over[name] = new
+        allowed = tuple(v for v in new if _allowed(sweep, {**best.values, name: v}))
+        if len(allowed) > 1:
+            over[name] = allowed
+        elif new:
+            reason = "the last that is allowed was best, stays"
         why.append(f"{name} {_plain(value)}: {reason}")
     return Next(over, tuple(why))
 
@@ -74,6 +80,14 @@ def toml_of(base: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) ->
         for entry in entries if _tables(entries) else ():
             lines += ["", f"[[{name}]]", *_lines(entry)]
     return "\n".join(lines) + "\n"
+
+
+def _allowed(sweep: Sweep, values: Mapping[str, Any]) -> bool:
+    try:
+        settings_from_table(merged(sweep.base, values), Path())
+    except UsageError:
+        return False
+    return True
 
 
 def _around(name: str, values: Sequence[Any], value: Any) -> tuple[tuple[Any, ...], str]:
@@ -109,6 +123,11 @@ def _step(name: str, beside: float, value: float) -> tuple[float, float]:
 def _between(name: str, one: float, other: float) -> float:
     middle = math.sqrt(one * other) if name in LOGARITHMIC and min(one, other) > 0 else (one + other) / 2
     return float(f"{middle:.4g}")
+
+
+def _figure(value: Any) -> Any:
+    """Return a list as its length: the pictures that were skipped have names."""
+    return len(value) if isinstance(value, list) else value
 
 
 def _tables(value: Any) -> bool:

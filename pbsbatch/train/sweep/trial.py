@@ -41,7 +41,7 @@ def run_trial(settings: Settings, data: Path, folder: Path) -> dict[str, Any]:
     device, settings = torch.device("cpu"), placed_weights(settings, data)
     with output_errors(folder):
         make_folder(folder)
-    splits = _splits(_data_of(settings), data)
+    splits, skipped = _splits(_data_of(settings), data)
     run = begin(settings, folder, device, resume=True)
     if settings.epochs:
         run.settings = in_steps(settings, len(splits["train"].cells))
@@ -53,7 +53,7 @@ def run_trial(settings: Settings, data: Path, folder: Path) -> dict[str, Any]:
     result = {
         "balanced_accuracy": report.balanced_accuracy, "accuracy": report.accuracy, "log_loss": report.log_loss,
         "cells": report.cells, "step": step, "steps": run.step, "seconds": round(run.seconds, 1),
-        "parameters": parameters(run.net),
+        "parameters": parameters(run.net), "skipped": skipped,
     }  # fmt: skip
     with output_errors(folder):
         write_atomic(folder / RESULT, [json.dumps(result, indent=1).encode()])
@@ -80,7 +80,9 @@ def _data_of(settings: Settings) -> Settings:
 
 
 @lru_cache(1)
-def _splits(data: Settings, root: Path) -> dict[str, Split]:
+def _splits(data: Settings, root: Path) -> tuple[dict[str, Split], list[str]]:
     from pbsbatch.train.classifier.pictures import load
 
-    return load(data, root)[0]
+    skipped: list[str] = []
+    splits, _ = load(data, root, lambda path, why: skipped.append(f"{path.relative_to(root)} ({why})"))
+    return splits, skipped

@@ -135,6 +135,9 @@ def test_depth_is_searched_by_name_or_by_blocks(tmp_path: Path) -> None:
     assert len(asked.trials) == 8 and {t.settings.network.blocks for t in asked.trials} == {(0, 0, 1), (1, 1, 1)}
     assert all(t.settings.split_seed == 42 and t.settings.network.channels == (4, 8, 8, 8) for t in asked.trials)
     assert next_step(asked, asked.trials[0]).over == {}
+    fast = read_sweep(config(tmp_path, "learning_rate = [0.1, 0.5, 1.0]"))
+    told = next_step(fast, fast.trials[2])
+    assert told.over == {} and told.why == ("learning_rate 1: the last that is allowed was best, stays",)
     written = tomllib.loads(toml_of(asked.base, {"search.over": {"network.blocks": ((0, 0, 1),), "name": ('a"b\n',)}}))
     assert written["search"]["over"] == {"network.blocks": [[0, 0, 1]], "name": ['a"b\n']}
     assert written["pictures"][0]["rename"][0] == {"begins": "neutrophil/BNE", "is_a": "band_neutrophil"}
@@ -164,9 +167,11 @@ def test_what_cannot_be_searched_is_said_before_anything_is_done(
 
 def test_a_real_trial_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
     root = write_cells(tmp_path / "data")
+    (root / "cells/ig/x_3.png").write_bytes(b"no")
     settings = tiny_settings(tmp_path, steps=6, validate_every=3)
     whole = run_trial(settings, root, tmp_path / "whole")
     assert whole == read_result(tmp_path / "whole") and whole["steps"] == 6 and whole["cells"] > 4
+    assert whole["skipped"] == ["cells/ig/x_3.png (it cannot be decoded)"]
     run_trial(tiny_settings(tmp_path, steps=3, validate_every=3), root, tmp_path / "broken")
     (tmp_path / "broken/result.json").unlink()
     broken = run_trial(settings, root, tmp_path / "broken")

@@ -24,7 +24,7 @@ def fake_trial(settings: Settings, data: Path, folder: Path) -> dict[str, Any]:
     off = abs(settings.batch - 16) / 100 + abs(settings.learning_rate - 1e-3)
     result = {
         "balanced_accuracy": 0.9 - off, "accuracy": 0.8, "log_loss": 0.5 + off, "cells": 9, "step": 5, "steps": 6,
-        "seconds": 1.5, "parameters": 100,
+        "seconds": 1.5, "parameters": 100, "skipped": [],
     }  # fmt: skip
     (folder / RESULT).write_text(json.dumps(result))
     return result
