@@ -131,6 +131,8 @@ def settings_of(wish: CellWish, more: dict[str, Any] | None = None) -> Settings:
     course = course_of(common)
     over |= {**course, "epochs": 0.0} if course else {}
     over |= {name: value for name in ("arch", "freeze") if (value := getattr(wish, name)) is not None}
+    if common.config is None and (wish.arch or wish.preset):  # else it would bear the shipped classifier's name
+        over["name"] = "-".join(word for word in (wish.arch, wish.preset) if word)
     over |= {"augment": wish.augment} if wish.augment else {}
     over |= {} if common.weights is None else {"weights": str(common.weights.resolve())}
     over |= _pictures(wish) | (more or {})

@@ -223,3 +223,12 @@ def test_a_sweep_is_said_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "2 trials done before" in models(*command)
     with pytest.raises(UsageError, match="no such folder"):
         models("sweep", file, "--data", tmp_path / "none", "-o", tmp_path / "out")
+
+
+def test_a_network_of_ones_own_does_not_bear_the_shipped_ones_name(tmp_path: Path) -> None:
+    from pbsbatch.cli.train import Wish
+    from pbsbatch.cli.train_classifier import CellWish, settings_of
+
+    common = Wish(tmp_path, tmp_path / "out", None, None, None, False, "cpu", 1, None, None)
+    names = [settings_of(CellWish(common, arch=a, preset=p)).name for a, p in (("crp-2", "adam-42"), ("vgg16", None))]
+    assert names == ["crp-2-adam-42", "vgg16"] and settings_of(CellWish(common)).name == "differential"
