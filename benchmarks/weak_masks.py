@@ -1,9 +1,9 @@
 """Hold weak masks of drawn white cells against their exact ones.
 
 `python -m benchmarks.weak_masks --json [--picture FILE.png]` prints one JSON object and adds its rows to
-results/weak_masks.csv. `--model FOLDER --layers 3,4,7` measures Grad-CAM of a classifier of one's own alone. The cells
-are drawn anew from seeds that no setting was chosen on; the same every time. The plain Otsu threshold of grey, the
-biggest piece in the middle, stands beside the methods as the least that is to be had.
+results/weak_masks.csv. `--model FOLDER --layers 3,4,7` measures Grad-CAM of a classifier of one's own alone, `--eleven`
+that of the study's network. The cells are drawn anew from seeds that no setting was chosen on; the same every time. The
+plain Otsu threshold of grey, the biggest piece in the middle, stands beside the methods as the least that is to be had.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pbsbatch.datasets.crop import Rule
 from pbsbatch.datasets.crop.stained import in_the_middle
 from pbsbatch.datasets.weak import Blobs, Method, Steps, Watershed, draw_sheet, overlap
 from pbsbatch.synth import CLASSES, Scene
-from pbsbatch.train.classifier.gradcam import GradCam, layers_of, looker_of
+from pbsbatch.train.classifier.gradcam import GradCam, Looker, layers_of, looker_of
 from pbsbatch_kernels.regions import extents
 
 SEEDS = range(2000, 2020)
@@ -34,11 +34,11 @@ SHOWN = 12
 Cell = tuple[str, NDArray[np.uint8], NDArray[np.int32]]
 
 
-def cells(seeds: Sequence[int]) -> Iterator[Cell]:
+def cells(seeds: Sequence[int], white_per_1000: float = 40) -> Iterator[Cell]:
     """Yield type, picture and exact mask of every white cell far enough from its field's border."""
     wide, high = FIELD
     for seed in seeds:
-        scene = Scene(wide, high, mpp=MPP, seed=seed, profile="field", white_per_1000=40)
+        scene = Scene(wide, high, mpp=MPP, seed=seed, profile="field", white_per_1000=white_per_1000)
         found = scene.cells(0, 0, wide, high)
         for i in np.flatnonzero(found.classes == WHITE):
             x, y = ((found.boxes[i, :2] + found.boxes[i, 2:]) // 2 - SIDE // 2).tolist()
@@ -69,9 +69,21 @@ def methods() -> Iterator[tuple[str, str, Method]]:
 
 def gradcam(model: str, asked: str) -> tuple[str, str, Method]:
     """Return Grad-CAM of a classifier's layers."""
-    looker = looker_of(model)
+    return _gradcam(looker_of(model), Path(model).name, asked)
+
+
+def eleven_layers() -> Iterator[tuple[str, str, Method]]:
+    """Yield Grad-CAM of the study's network at the study's layers, and at its last."""
+    from benchmarks.eleven_layers import taught
+
+    looker, right = taught()
+    for asked in ("3, 4, 7", ""):
+        yield _gradcam(looker, f"eleven layers, {right:.0%} right", asked)
+
+
+def _gradcam(looker: Looker, name: str, asked: str) -> tuple[str, str, Method]:
     layers = layers_of(looker, asked)
-    return "gradcam", f"{Path(model).name}: {', '.join(layers)}", GradCam(looker, layers, MPP)
+    return "gradcam", f"{name}: {', '.join(layers)}", GradCam(looker, layers, MPP)
 
 
 def measure(
@@ -104,12 +116,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object (the only form there is)")
     parser.add_argument("--picture", type=Path, help="draw every step of some cells, a file for each method")
     parser.add_argument("--model", help="a classifier's folder: Grad-CAM of it alone")
+    parser.add_argument("--eleven", action="store_true", help="the study's network, taught on drawn cells: it alone")
     parser.add_argument("--layers", action="append", help="of --model, by name or number; repeat for several choices")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="fields to draw")
     parser.add_argument("--dry", action="store_true", help="keep nothing")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     chosen = [gradcam(asked.model, layers) for layers in asked.layers or [""]] if asked.model else None
+    chosen = list(eleven_layers()) if asked.eleven else chosen
     rows = measure(list(cells(SEEDS[: asked.seeds])), asked.picture, chosen)
     if not asked.dry:
         append("weak_masks", rows)

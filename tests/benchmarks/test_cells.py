@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("skimage")
 
-from benchmarks import crop, weak_masks
+from benchmarks import crop, eleven_layers, weak_masks
+from pbsbatch.train.classifier.gradcam import layers_of
 
 
 def test_cropping_is_measured_beside_the_plain_way() -> None:
@@ -27,3 +28,9 @@ def test_weak_masks_are_scored_and_drawn(tmp_path: Path) -> None:
     assert set(by_method) == {"otsu", "watershed", "blobs", "gradcam"} and all(r["cells"] == 3 for r in rows)
     assert by_method["watershed"]["iou_mean"] > by_method["otsu"]["iou_mean"]
     assert len(list(tmp_path.glob("steps-*.png"))) == len(rows)
+
+
+def test_the_studys_network_is_taught_and_has_its_layers() -> None:
+    looker, right = eleven_layers.taught(3, range(3000, 3001), range(3016, 3017))
+    assert 0 <= right <= 1
+    assert layers_of(looker, "3, 4, 7") == ("stacks.2", "stacks.3", "stacks.6")

@@ -52,7 +52,7 @@ def _tile(plane: NDArray[Any]) -> Image:
         return _fitted(np.asarray(plane, np.uint8), cv2.INTER_AREA)
     if plane.dtype == np.int32:
         return _fitted(COLOURS[plane % 255 + (plane > 254)], cv2.INTER_NEAREST)
-    low, high = float(plane.min()), float(plane.max())
+    low, high = min(0.0, float(plane.min())), float(plane.max())
     grey = ((plane.astype(np.float32) - low) * (255 / max(1e-6, high - low))).astype(np.uint8)
     return _fitted(np.repeat(grey[..., None], 3, axis=2), cv2.INTER_NEAREST)
 

@@ -30,10 +30,12 @@ from pbsbatch.train.classifier.crops import plain
 from pbsbatch.train.classifier.pictures import Cell
 from pbsbatch_kernels.regions import extents
 
-__all__ = ["GradCam", "Looker", "layers_of", "looker_of"]
+__all__ = ["GradCam", "Looker", "layers_of", "looker_of", "turned"]
 
 CELL_UM = 12.0
 """What lengths are shares of, as the other methods have it of a white cell's diameter."""
+MIDDLE, BORDER = 0.25, 0.375
+"""The middle of a map reaches so far from its centre, its border begins there; in sides of the map."""
 SHOWN = 40
 """Layer names told in one message."""
 
@@ -147,7 +149,7 @@ class GradCam:
         wide = {
             n: np.asarray(cv2.resize(m, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)) for n, m in maps.items()
         }
-        sure = np.mean(list(wide.values()), axis=0, dtype=np.float32)
+        sure = turned(np.mean(list(wide.values()), axis=0, dtype=np.float32))
         cut = ((sure >= self.threshold * sure.max()) & (sure > 0)).astype(np.uint8)
         cell = CELL_UM / looker.mpp
         mask = filled(np.asarray(cv2.dilate(cut, disc(self.dilate * cell)), np.uint8), cell)
@@ -160,6 +162,18 @@ class GradCam:
             ("dilated", mask), ("mask", found),
         )  # fmt: skip
         return Steps(_back(found, image.shape[:2], looker.mpp / mpp), stages)
+
+
+def turned(plane: Plane) -> Plane:
+    """Return a map, turned around where its border is higher than its middle.
+
+    Law: the cell lies in the middle. A network that knows a cell by how much glass is around it looks at the glass; the
+    cell is then what it does not look at. The assembled map, not each layer's: layers that answer to noise lost by it.
+    """
+    y, x = (np.abs((np.arange(n) + 0.5) / n - 0.5) for n in plane.shape)
+    off = np.maximum(y[:, None], x[None, :])
+    border, middle = plane[off > BORDER].mean(), plane[off < MIDDLE].mean()
+    return np.asarray(plane.max() - plane if border > middle else plane, np.float32)
 
 
 def _back(labels: NDArray[np.int32], size: tuple[int, ...], zoom: float) -> NDArray[np.int32]:

@@ -21,7 +21,7 @@ from pbsbatch.nets.classifier import ClassifierSize
 from pbsbatch.nets.export import export_weights
 from pbsbatch.train.classifier.export import calibrated_net, export_classifier
 from pbsbatch.train.classifier.finish import Calibrated
-from pbsbatch.train.classifier.gradcam import GradCam, Looker, layers_of, looker_of
+from pbsbatch.train.classifier.gradcam import GradCam, Looker, layers_of, looker_of, turned
 from pbsbatch.train.classifier.strange import learn
 from tests.engines.tiny_classifier import FACTS
 
@@ -124,6 +124,13 @@ def test_a_mask_lies_where_the_classifier_looked() -> None:
         "picture", "crop", "seen", "assembled", "threshold", "dilated", "mask",
     ]  # fmt: skip
     assert not GradCam(looker, layers_of(looker), 0.25)(np.zeros((90, 90, 3), np.uint8)).labels.any()
+
+
+def test_a_map_of_the_glass_is_turned_around() -> None:
+    y, x = np.mgrid[:48, :48]
+    cell = np.exp(-((y - 24) ** 2 + (x - 22) ** 2) / 150).astype(np.float32)
+    np.testing.assert_array_equal(turned(cell), cell)
+    np.testing.assert_allclose(turned(1 - cell), cell - cell.min(), atol=1e-6)
 
 
 def test_the_shipped_classifier_makes_masks_of_drawn_cells(tmp_path: Path) -> None:
