@@ -38,13 +38,13 @@ class BackboneNet(KindsNet):
     def __init__(self, arch: str, kinds: int, crop_px: int, dropout: float = 0.0, *, frozen: bool = False) -> None:
         if crop_px < least_px(arch):
             raise UsageError(f"{arch} needs crops of {least_px(arch)} px at least, not {crop_px}")
-        super().__init__(crop_px, SECOND, kinds, dropout)
+        super().__init__(crop_px)
         body, channels = _of_timm(arch) if arch in OF_TIMM else _of_torchvision(arch)
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, FIRST), nn.ReLU(inplace=True),
             nn.Linear(FIRST, SECOND), nn.ReLU(inplace=True),
         )  # fmt: skip
-        self.begin()  # before the body is there, which draws its own
+        self.close(SECOND, kinds, dropout)  # before the body is there, which draws its own
         self.arch, self.frozen = arch, frozen
         self.mean, self.std = _HALF if arch in OF_TIMM else _IMAGENET
         self.body = body.requires_grad_(not frozen)

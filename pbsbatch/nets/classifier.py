@@ -47,11 +47,12 @@ class KindsNet(nn.Module):
     mean: Colour = (128.0, 128.0, 128.0)
     std: Colour = (64.0, 64.0, 64.0)
 
-    def __init__(self, crop_px: int, features: int, kinds: int, dropout: float) -> None:
+    drop: nn.Dropout
+    kinds: nn.Linear
+
+    def __init__(self, crop_px: int) -> None:
         super().__init__()
         self.crop_px = crop_px
-        self.drop = nn.Dropout(dropout)
-        self.kinds = nn.Linear(features, kinds)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(x)
@@ -61,15 +62,21 @@ class KindsNet(nn.Module):
         """Return what the last layer reads. Training runs that layer in float32."""
         raise NotImplementedError
 
-    def begin(self) -> None:
-        """Draw the weights of all that ReLUs follow; the last layer begins by knowing nothing."""
+    def close(self, features: int, kinds: int, dropout: float) -> None:
+        """Add the last layer, which begins by knowing nothing, and draw the weights of all that ReLUs follow.
+
+        It comes last, so that a seed goes on giving the shipped network the weights that it always gave.
+        """
+        self.drop = nn.Dropout(dropout)
+        self.kinds = nn.Linear(features, kinds)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv2d | nn.Linear) and module is not self.kinds:
                 dense = isinstance(module, nn.Linear)
                 nn.init.kaiming_normal_(module.weight, mode="fan_in" if dense else "fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.kinds.weight, std=0.01)
+        nn.init.zeros_(self.kinds.bias)
 
 
 class ClassifierNet(KindsNet):
@@ -79,7 +86,7 @@ class ClassifierNet(KindsNet):
 
     def __init__(self, kinds: int, size: ClassifierSize, dropout: float = 0.0) -> None:
         c2, c4, c8, c16 = size.channels
-        super().__init__(size.crop_px, c16, kinds, dropout)
+        super().__init__(size.crop_px)
         self.stem = _Conv(3, c2, 3, 2)
         self.stage4 = _stage(c2, c4, size.blocks[0])
         self.stage8 = _stage(c4, c8, size.blocks[1])
@@ -87,7 +94,7 @@ class ClassifierNet(KindsNet):
         self.register_buffer("window", _window(size.crop_px // STRIDE), persistent=False)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flat = nn.Flatten()
-        self.begin()
+        self.close(c16, kinds, dropout)
 
     def features(self, x: Tensor) -> Tensor:
         found = self.stage16(self.stage8(self.stage4(self.stem(x))))

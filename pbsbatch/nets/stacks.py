@@ -27,7 +27,7 @@ class CrpNet(_UnitNet):
     """Two, three or four stacks (C-R-P), flattened, two dense layers or three: CRP-CRP-F-FC-FC and its kin."""
 
     def __init__(self, kinds: int, crop_px: int, stacks: int, extra: bool, dropout: float = 0.0) -> None:
-        super().__init__(crop_px, EXTRA if extra else DENSE, kinds, dropout)
+        super().__init__(crop_px)
         layers: list[nn.Module] = []
         for inp, out in zip((3, *WIDTHS), WIDTHS[:stacks], strict=False):
             layers += [nn.Conv2d(inp, out, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
@@ -37,7 +37,7 @@ class CrpNet(_UnitNet):
         if extra:
             dense += [nn.Linear(DENSE, EXTRA), nn.ReLU(inplace=True)]
         self.dense = nn.Sequential(*dense)
-        self.begin()
+        self.close(EXTRA if extra else DENSE, kinds, dropout)
 
     def features(self, x: Tensor) -> Tensor:
         return self.dense(self.stacks(x))  # type: ignore[no-any-return]
@@ -50,7 +50,7 @@ class MicrocellNet(_UnitNet):
     """
 
     def __init__(self, kinds: int, crop_px: int, dropout: float = 0.0) -> None:
-        super().__init__(crop_px, EXTRA, kinds, dropout)
+        super().__init__(crop_px)
         layers: list[nn.Module] = []
         for i, (inp, out) in enumerate(zip((3, *MICRO), MICRO, strict=False)):
             layers += [nn.Conv2d(inp, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
@@ -59,7 +59,7 @@ class MicrocellNet(_UnitNet):
         self.dense = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(MICRO[-1], EXTRA), nn.ReLU(inplace=True)
         )
-        self.begin()
+        self.close(EXTRA, kinds, dropout)
 
     def features(self, x: Tensor) -> Tensor:
         return self.dense(self.stacks(x))  # type: ignore[no-any-return]
