@@ -42,7 +42,7 @@ def cbc(settings: Mapping[str, Any], data: Path, model_name: str) -> Rows:
     found = _cells(model, engine, fields)
     about, grid = _about(model, engine) | {"fields": len(fields)}, {"shipped": found}
     if isinstance(model, DenseModel):
-        grid |= {f"{iou:g}": _cells(model.at(model.thresholds, iou), engine, fields) for iou in settings["nms_iou"]}
+        grid |= {f"{iou:g}": _cells(model.at({}, iou), engine, fields) for iou in settings["nms_iou"]}
     engine.close()
     tuned, limits = _tuned(fields, grid)
     shipped = [_above(c, np.array(thresholds(run_at))) for c in found]
