@@ -21,6 +21,7 @@ from pbsbatch import engines, models
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.rcnn import RcnnEngine
 from pbsbatch.models.base import Model
+from pbsbatch.models.operating import Adjustable
 from pbsbatch.models.rcnn import RcnnModel
 from pbsbatch.synth import STAINS, Scene
 
@@ -36,12 +37,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smear")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--score", type=float, help="take cells from this score on [the model's own thresholds]")
     parser.add_argument("--pictures", type=int, default=3, help="how many drawn smears, each of another stain")
     parser.add_argument("--cores", type=int, default=6, help="so many of them make a picture's side")
     parser.add_argument("--json", action="store_true", help="print one JSON object (the default prints it too)")
     parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
     asked = parser.parse_args()
     model = models.load(asked.model)
+    if asked.score is not None and isinstance(model, Adjustable):
+        model = model.at(dict.fromkeys(model.spec.classes, asked.score), None)
     engine = engines.load(model, precision=asked.precision)
     side, stains = asked.cores * CORE, [*enumerate(STAINS)][: asked.pictures]
     around = side + 2 * EDGE
