@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pbsbatch.run.instructions import Instruction, Look, Prepare
 
@@ -57,11 +57,11 @@ class Blame:
         self.deaths += crash
         if isinstance(instruction, Look | Prepare) and len(instruction.slides) > 1:
             if crash and losses == 1:
-                return self._again(instruction, 1)
+                return self._again(_carefully(instruction, instruction.slides), 1)
             # slides are done in order and those before the fault are done: it lies near the head
             head = max(1, len(instruction.slides) // 4)
-            parts = (replace(instruction, slides=instruction.slides[:head]),
-                     replace(instruction, slides=instruction.slides[head:]))  # fmt: skip
+            parts = (_carefully(instruction, instruction.slides[:head]),
+                     _carefully(instruction, instruction.slides[head:]))  # fmt: skip
             self.losses |= dict.fromkeys(parts, 1)
             return Verdict(parts)
         if not crash or instruction in self.tried_alone:
@@ -86,6 +86,11 @@ class Blame:
         """Take note that an instruction ended without a crash."""
         self.losses.pop(instruction, None)
         self.deaths = 0
+
+
+def _carefully(instruction: Look | Prepare, slides: tuple[str, ...]) -> Instruction:
+    """Return a bundle of these slides whose worker dies with none of those that are done before it does."""
+    return Look(slides) if isinstance(instruction, Look) else Prepare(slides, careful=True)
 
 
 def _slide_of(instruction: Instruction) -> str:

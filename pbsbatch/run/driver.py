@@ -21,6 +21,7 @@ from pbsbatch.errors import OutputError
 from pbsbatch.pipeline import Timings, bound_by
 from pbsbatch.run import tasks, worker
 from pbsbatch.run.blackbox import cause_of_death, oom_kills
+from pbsbatch.run.bundle import Bundle
 from pbsbatch.run.cluster import Cluster, death_of
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import (
@@ -155,10 +156,10 @@ class Driver:
         match instruction:
             case Look(slides):
                 return self.cluster.submit(worker.look, [self.refs[s] for s in slides])
-            case Prepare(slides):
+            case Prepare(slides, careful):
                 refs = [self.refs[s] for s in slides]
                 staged = refs if self.staging is None else [self.staging.staged(ref) for ref in refs]
-                return self.cluster.submit(worker.prepare, staged)
+                return self.cluster.submit(worker.prepare, staged, careful)
             case Process(slide_id, strips):
                 return self.cluster.submit(worker.process, self.planned[slide_id], strips)
             case Commit(slide_id):
@@ -241,7 +242,7 @@ class Driver:
             names = tuple(self.refs[s].name for s, reason in looked.changed.items() if reason == why)
             self._tell(SlidesChanged(why, names))
 
-    def _prepared(self, instruction: Prepare, bundle: tasks.Bundle) -> None:
+    def _prepared(self, instruction: Prepare, bundle: Bundle) -> None:
         for prepared in bundle.planned:
             plan, slide_id = prepared.plan, prepared.ref.id
             if slide_id in self.results:

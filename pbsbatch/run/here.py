@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from pbsbatch.run.bundle import prepare_slides
 from pbsbatch.run.events import SlideResult
 from pbsbatch.run.prepare import Workbench
-from pbsbatch.run.tasks import commit_slide, prepare_slides, process_strips
+from pbsbatch.run.tasks import commit_slide, process_strips
 from pbsbatch.slides.base import SlideRef
 
 __all__ = ["do_slide"]

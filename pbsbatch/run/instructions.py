@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Commit", "Instruction", "Look", "Prepare", "Process"]
 
@@ -16,9 +16,13 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Open, key, calibrate and plan slides; do all of those that are small, in one stream."""
+    """Open, key, calibrate and plan slides; do all of those that are small, in one stream.
+
+    Careful: each is published as soon as it is done. How, not what: it makes no difference between two instructions.
+    """
 
     slides: tuple[str, ...]
+    careful: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

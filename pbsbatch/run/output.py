@@ -11,7 +11,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,7 @@ def start_over(out: Path) -> list[str]:
 
 def sweep(out: Path) -> None:
     """Remove what processes that were killed left half written. Only while the folder is locked."""
+    from pbsbatch.store.attempt import remove_dead, shared_place
     from pbsbatch.store.seal import FOLDER as SEALS
 
     with output_errors(out):
@@ -219,6 +220,11 @@ def sweep(out: Path) -> None:
                 if TEMPORARY.fullmatch(path.name) and path.is_file():
                     path.unlink()
         remove_tree(out / MARKER / BOXES)
+        together = shared_place(out)
+        remove_dead(together, unnamed=True)
+        with suppress(OSError):  # a dead run's worker is still dying there, or slides are begun
+            together.rmdir()
+            together.parent.rmdir()
 
 
 def _is_our_store(path: Path) -> bool:

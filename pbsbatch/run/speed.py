@@ -17,8 +17,8 @@ from pbsbatch.engines.base import Engine
 from pbsbatch.errors import UnreadableSlideError
 from pbsbatch.models.base import Model
 from pbsbatch.pipeline import Timings
+from pbsbatch.run.bundle import prepare_slides
 from pbsbatch.run.prepare import Workbench
-from pbsbatch.run.tasks import prepare_slides
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.synth import Scene, write_slide
 

@@ -28,7 +28,7 @@ from pbsbatch.models.base import Model
 from pbsbatch.models.carry import unpack
 from pbsbatch.models.operating import at_operating_point
 from pbsbatch.pipeline import Timings
-from pbsbatch.run import tasks
+from pbsbatch.run import bundle, tasks
 from pbsbatch.run.blackbox import BlackBox, offer_to_die_first
 from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
@@ -120,7 +120,7 @@ class Setup(WorkerPlugin):
 
 
 @contextlib.contextmanager
-def _at_work() -> Iterator[tuple[Workbench, tasks.Report]]:
+def _at_work() -> Iterator[tuple[Workbench, bundle.Report]]:
     """Give a task its workbench and what it reports through, and watch that it goes on."""
     worker: Any = get_worker()  # here: reports come from threads that do not know their worker
     box: BlackBox = worker.pbsbatch_box
@@ -147,10 +147,10 @@ def look(refs: Sequence[SlideRef]) -> tasks.Looked:
         return tasks.look_at_slides(bench, refs, report)
 
 
-def prepare(refs: Sequence[SlideRef]) -> tasks.Bundle:
-    """Run tasks.prepare_slides on this worker."""
+def prepare(refs: Sequence[SlideRef], careful: bool) -> bundle.Bundle:
+    """Run bundle.prepare_slides on this worker."""
     with _at_work() as (bench, report):
-        return tasks.prepare_slides(bench, refs, report)
+        return bundle.prepare_slides(bench, refs, report, careful=careful)
 
 
 def process(prepared: Prepared, strips: tuple[int, ...]) -> tasks.StripsDone:

@@ -15,6 +15,7 @@ from pbsbatch.store.records import (
     StoreHeader,
     TileRows,
 )
+from pbsbatch.store.together import Together
 
 open = open_store
 
@@ -33,6 +34,7 @@ __all__ = [
     "StoredLabels",
     "StoredSlide",
     "TileRows",
+    "Together",
     "open",
     "open_store",
 ]

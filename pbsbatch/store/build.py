@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch import ngff
-from pbsbatch.disk import sync_files
 from pbsbatch.errors import StoreError
 from pbsbatch.store.picture import write_picture
 from pbsbatch.store.records import TILE_OK, CommittedInfo, Measure, Preview, StoreHeader, TileRows
@@ -26,7 +25,7 @@ def build(
     path: Path, header: StoreHeader, key: str, strips: Sequence[Strip], preview: Preview, workers: int,
     measure: Measure | None = None,
 ) -> None:  # fmt: skip
-    """Write the store. Law: its bytes depend on header, key, cells, tiles, preview and measure alone."""
+    """Write the store, unsynced. Law: its bytes depend on header, key, cells, tiles, preview and measure alone."""
     tiles = TileRows.concat([s.tiles() for s in strips])
     seams = settle_seams(strips, tiles, header.band_px)
     numbered = write_cells(path / "cells", header, strips, seams)
@@ -53,7 +52,6 @@ def build(
         "measures": measures,
     }
     write_picture(path, header, preview, {"pbsbatch": {**header.attributes, "store": about}})
-    sync_files(path)
 
 
 def info_of(path: Path) -> CommittedInfo:

@@ -2,6 +2,7 @@
 
     OUT/slides/.work/<slide id>/<key>/strip-00012.cells   finished strips, each there wholly or not at all
     OUT/slides/.work/<slide id>/settle-<unique>/          one attempt to settle
+    OUT/slides/.work/.together/settle-<unique>/           one attempt to settle several small slides (together.py)
     OUT/slides/<slide id>.zarr                            appears by one rename
 
 Laws. Nothing is visible before it is complete. A process killed at any moment loses at most the strip
@@ -11,23 +12,23 @@ it was writing. Whoever commits, and however often the work was interrupted, the
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pbsbatch.detections import UNTYPED, Detections
-from pbsbatch.disk import make_folder, output_errors, remove_tree, unique
+from pbsbatch.disk import make_folder, output_errors, remove_tree, sync_files, unique
 from pbsbatch.errors import StoreError
+from pbsbatch.store.attempt import attempt, work_of
 from pbsbatch.store.build import build, info_of
 from pbsbatch.store.reading import open_store
 from pbsbatch.store.records import CommittedInfo, Measure, Preview, StoreHeader, TileRows
 from pbsbatch.store.seal import seal
 from pbsbatch.store.strips import HeldStrip, Strip, StripFile, write_strip
 
-__all__ = ["Store"]
+__all__ = ["Fence", "Store"]
 
 Fence = Callable[[], AbstractContextManager[None]]
 
@@ -50,7 +51,7 @@ class Store:
         self.stale: tuple[str, ...] = ()  # work folders of this slide under other keys; removed by commit
         self.damaged: tuple[str, ...] = ()  # what `finished` found damaged, as a person would read it
         self._out = out
-        self._slide = _work(out, header.slide_id)
+        self._slide = work_of(out) / header.slide_id
         self._work = self._slide / key[:_KEY_CHARS]
         # a strip of the same key but another header is as good as damaged
         self._tag = hashlib.sha256(f"{key}\n{header.to_json()}".encode()).hexdigest()
@@ -161,34 +162,64 @@ class Store:
         refuse. Raises StoreError where strips are missing or damaged, OutputError where the disk takes no more; the
         strips stay.
         """
-        try:
-            if not self._published():
-                self._settle(preview, workers, fence, measure)
-        except FileNotFoundError as e:
-            if not self._published():  # else another process published and cleared our folder away
-                raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
+        with self._there():
+            strips = self._all_strips()
+            if strips is not None:
+                with output_errors(self.path), attempt(self._slide) as folder:
+                    built = self._settle(folder, strips, preview, workers, measure)
+                    sync_files(built)
+                    self.publish(built, fence)
         self.clean(self._out, self.header.slide_id)
         return info_of(self.path)
 
-    def _settle(self, preview: Preview, workers: int, fence: Fence | None, measure: Measure | None) -> None:
+    def build(self, folder: Path, preview: Preview, *, measure: Measure | None = None) -> Path | None:
+        """Settle and render into a folder; nothing of it is synced or visible. None where another has published."""
+        built = None
+        with self._there():
+            strips = self._all_strips()
+            if strips is not None:
+                built = self._settle(folder, strips, preview, 1, measure)
+        return built
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """Say it where the work folder goes away, but for another process that published and cleared up."""
+        try:
+            yield
+        except FileNotFoundError as e:
+            if not self._published():
+                raise StoreError("the work folder was removed", path=self._work, cure=_AGAIN) from e
+
+    def _all_strips(self) -> list[Strip] | None:
+        """Return the strips, None where it is published under this key. Raises StoreError where some are missing."""
+        if self._published():
+            return None
         missing = sorted(set(range(self.header.strips)) - self.finished)
         if missing and self._published():
-            return
+            return None
         if missing:
             damaged = "".join(f"; {d}" for d in self.damaged)
             some = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
             raise StoreError(f"{len(missing)} of {self.header.strips} strips are missing ({some}){damaged}",
                              path=self._work, cure=_AGAIN)  # fmt: skip
         with output_errors(self.path):
-            strips = [self._opened(k) for k in range(self.header.strips)]
-            with _attempt(self._slide) as folder:
-                built = folder / self.path.name
-                build(built, self.header, self.key, strips, preview, workers, measure)
-                self._publish(built, fence)
+            return [self._opened(k) for k in range(self.header.strips)]
+
+    def _settle(
+        self, folder: Path, strips: Sequence[Strip], preview: Preview, workers: int, measure: Measure | None
+    ) -> Path:
+        built = folder / self.path.name
+        build(built, self.header, self.key, strips, preview, workers, measure)
+        return built
 
     def _opened(self, strip: int) -> Strip:
         held = None if self._held is None else self._held.get(strip)
         return StripFile.open(self._strip(strip), self._tag, strip) if held is None else held
+
+    def publish(self, built: Path, fence: Fence | None = None) -> None:
+        """Make what was built and synced visible, by one rename; what stood there goes beside what was built."""
+        with self._there():
+            self._publish(built, fence)
 
     def _publish(self, built: Path, fence: Fence | None) -> None:
         for _ in range(10):
@@ -196,7 +227,7 @@ class Store:
                 return
             with nullcontext() if fence is None else fence():
                 with suppress(FileNotFoundError):
-                    self.path.rename(self._slide / unique("old"))
+                    self.path.rename(built.parent / unique("old"))
                 try:
                     built.rename(self.path)
                 except OSError as e:
@@ -220,36 +251,8 @@ class Store:
     def clean(out: Path, slide_id: str) -> None:
         """Seal a published store and remove its work folder: after publishing, and when a later run keeps it."""
         seal(Path(out), slide_id)
-        slide = _work(Path(out), slide_id)
+        slide = work_of(Path(out)) / slide_id
         if slide.exists():
             remove_tree(slide)
         with suppress(OSError):  # others are working there
             slide.parent.rmdir()
-
-
-def _work(out: Path, slide_id: str) -> Path:
-    return out / "slides" / ".work" / slide_id
-
-
-@contextmanager
-def _attempt(slide: Path) -> Iterator[Path]:
-    """Give a folder for one attempt to settle, and take away those of attempts that died.
-
-    A live attempt holds a lock in its folder from before the folder has its name; the kernel drops the
-    lock with the process. Where a file system has no locks, dead attempts stay until the slide is done.
-    """
-    for old in slide.glob("settle-*"):
-        with suppress(OSError), (old / "lock").open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(old)
-    name = unique("settle")
-    folder, unnamed = slide / name, slide / f".{name}"
-    make_folder(unnamed)
-    with (unnamed / "lock").open("xb") as lock:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unnamed.rename(folder)
-        try:
-            yield folder
-        finally:
-            remove_tree(folder)

@@ -219,6 +219,17 @@ def test_a_lost_bundle_runs_again_then_is_split_until_the_poisonous_slide_is_alo
     assert night.state.blame.deaths <= 8
 
 
+def test_a_bundle_that_lost_its_worker_runs_again_carefully() -> None:
+    """Each slide is published at once then, so that the next death costs none of those before it."""
+    state = RunState.of(dict.fromkeys("abcdefgh", 1))
+    (bundle,) = state.next(1)
+    assert isinstance(bundle, Prepare) and not bundle.careful
+    for count in (1, 2):
+        assert state.lost(bundle) is None
+        again = list(state.next(1))
+        assert len(again) == count and all(isinstance(one, Prepare) and one.careful for one in again)
+
+
 def test_two_innocents_beside_a_poisonous_slide_are_never_given_up() -> None:
     state = RunState.of({"guilty": 3, "innocent": 2})
     state.pace.byte_seconds = 30.0  # so that each is a bundle
