@@ -88,7 +88,9 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
             one_kind=engine.device == "cpu" or second is not None, gpus=gpus,
         )  # fmt: skip
         with cluster.connect(config, setup) as workers:
-            state = _first_state(found, config.output, in_order=deadline is not None)
+            state = _first_state(
+                found, config.output, in_order=deadline is not None, may_grow=config.scheduler is not None
+            )
             shelf = Shelf(stage_bytes, state.sizes, state.rank)
             stage = stack.enter_context(staging(config, shelf, found.slides, workers.blind))
             driver = Driver(config, found, workers, state, on_event, deadline, stage, audit.note)
@@ -115,12 +117,12 @@ def _key(config: Config) -> Key | None:
     return load_key(config.key_file, config.output, create=config.fresh or not is_deidentified(config.output))
 
 
-def _first_state(found: Discovery, out: Path, *, in_order: bool) -> RunState:
+def _first_state(found: Discovery, out: Path, *, in_order: bool, may_grow: bool) -> RunState:
     """Return where the run begins: what was published before, what was begun, what waits."""
     sizes = {ref.id: _bytes(ref) for ref in found.slides}
     stored = {ref.id for ref in found.slides if (out / "slides" / f"{ref.id}.zarr" / "zarr.json").is_file()}
     begun = {ref.id for ref in found.slides if (out / "slides" / ".work" / ref.id).is_dir()}
-    return RunState.of(sizes, stored=stored, begun=begun, in_order=in_order)
+    return RunState.of(sizes, stored=stored, begun=begun, in_order=in_order, may_grow=may_grow)
 
 
 def _bytes(ref: SlideRef) -> int:

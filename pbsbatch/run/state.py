@@ -37,6 +37,8 @@ LEAST_SECONDS = 1.0
 MOST_SLIDES = 500
 LOOK_SECONDS = 0.02
 """To see whether a published slide may be kept: some small files are read."""
+CAUTION = 16
+"""Before anything is measured a bundle takes at most so small a part of the time until the deadline, by belief."""
 SAFETY = 1.25
 """What must fit before the deadline, as a multiple of what it is predicted to take."""
 PREPARE_SECONDS = 5.0
@@ -89,11 +91,12 @@ class RunState:
     out_of_time: bool = False
     waiting_bytes: int = 0
     held: set[str] = field(default_factory=set)  # wait for their copies (run/staging.py): they may not begin yet
+    may_grow: bool = False  # workers may join at any time, and are to find something to do
 
     @classmethod
     def of(
         cls, sizes: Mapping[str, int], *, stored: Collection[str] = (), begun: Collection[str] = (),
-        in_order: bool = False,
+        in_order: bool = False, may_grow: bool = False,
     ) -> RunState:  # fmt: skip
         """Start with nothing done. The order is largest first; if in_order, begun slides and then as given."""
         names = sorted(sizes, key=lambda name: (-sizes[name], name))
@@ -103,6 +106,7 @@ class RunState:
         return cls(
             dict(sizes), {name: rank for rank, name in enumerate(names)}, waiting,
             [name for name in names if name in stored], waiting_bytes=sum(sizes[name] for name in waiting),
+            may_grow=may_grow,
         )  # fmt: skip
 
     @property
@@ -186,19 +190,26 @@ class RunState:
         budget = workers * room - sum(self.in_flight.values()) / 2
         target = self._target(workers, room)
         complete, budget = self._completing(budget)
+        parts = self._parts(workers)
         return (
-            self._look(room) or self._commit(room) or self._again(room) or self._strips(complete, target, room)
+            self._look(room) or self._commit(room) or self._again(room) or self._strips(complete, target, room, parts)
             or self._slides(target, room, budget)
-            or self._strips([s for s in self.started if s not in complete], target, room)
+            or self._strips([s for s in self.started if s not in complete], target, room, parts)
             or self._giant(room)
         )  # fmt: skip
 
     def _target(self, workers: int, room: float) -> float:
         """Return how many seconds a bundle should take: less near the end, so that all workers end together."""
-        if workers == 1:
+        measured = self.pace.measured or any(one.done for one in self.started.values())
+        room = room if measured else room / CAUTION
+        if workers == 1 and not self.may_grow:
             return min(room, BUNDLE_SECONDS)
-        most = BUNDLE_SECONDS if self.pace.measured else FIRST_SECONDS
-        return min(room, max(LEAST_SECONDS, min(most, self.remaining() / (2 * IN_FLIGHT_PER_WORKER * workers))))
+        most = BUNDLE_SECONDS if measured else FIRST_SECONDS
+        return min(room, max(LEAST_SECONDS, min(most, self.remaining() / self._parts(workers))))
+
+    def _parts(self, workers: int) -> int:
+        """Return into how many bundles at least what is left is cut: as much waits here as is in flight."""
+        return 1 if workers == 1 and not self.may_grow else 2 * IN_FLIGHT_PER_WORKER * workers
 
     def _completing(self, budget: float) -> tuple[list[str], float]:
         """Return the started slides that can be complete within a budget of worker seconds, and what is left of it."""
@@ -211,7 +222,7 @@ class RunState:
         return complete, budget
 
     def _look(self, room: float) -> Look | None:
-        if not self.stored or room < MOST_SLIDES * LOOK_SECONDS:
+        if not self.stored or room < min(MOST_SLIDES, len(self.stored)) * LOOK_SECONDS:
             return None
         taken, self.stored = self.stored[:MOST_SLIDES], self.stored[MOST_SLIDES:]
         return Look(tuple(taken))
@@ -241,12 +252,17 @@ class RunState:
             return self.blame.renamed(instruction, replace(instruction, slides=rest)) if rest else None
         return None if instruction.slide_id in self.ended else instruction
 
-    def _strips(self, slides: Iterable[str], target: float, room: float) -> Process | None:
+    def _strips(self, slides: Iterable[str], target: float, room: float, parts: int) -> Process | None:
         for slide_id in slides:
             one = self.started[slide_id]
             taken: list[int] = []
             tiles = 0
-            while one.missing and (not taken or (tiles + one.missing[0][1]) * one.tile_seconds <= target):
+            # by the size on disk alone a slide of few bytes and many cells would go to one worker as a whole
+            most = inf if one.done else one.tiles / parts
+            while one.missing and (
+                not taken
+                or ((tiles + one.missing[0][1]) * one.tile_seconds <= target and tiles + one.missing[0][1] <= most)
+            ):
                 if (tiles + one.missing[0][1]) * one.tile_seconds > room:
                     break
                 strip, count = one.missing.popleft()

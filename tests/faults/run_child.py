@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from pbsbatch.cli.view import exit_code
 from pbsbatch.config import Config
 from pbsbatch.errors import OutputLockedError
 from pbsbatch.run.events import Event, RunStarted
@@ -37,7 +38,7 @@ def main(settings: str) -> int:
         "stopped": finished.stopped, "results": {r.name: [r.status, r.error] for r in finished.results},
         "kept": sorted(r.name for r in finished.results if r.resumed),
     }))  # fmt: skip
-    return 3 if finished.stopped else int(any(r.status == "failed" for r in finished.results))
+    return exit_code(finished)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from distributed import Client
 
 from tests.faults.processes import ROOT, completed, running
 from tests.oracle import draw_cells, write_oracle_slide
@@ -97,6 +99,26 @@ def test_workers_that_outlive_their_driver_publish_nothing(cluster: Cluster, tmp
     assert {path: inode for path, inode in published(out).items() if path in there} == there
     assert len(published(out)) == 8
     assert not (out / "slides" / ".work").exists()
+
+
+def test_a_worker_that_joins_late_gets_work(cluster: Cluster, tmp_path: Path) -> None:
+    """Also where one worker could have been given all of a single slide that nobody knows the speed of."""
+    slides, out = draw(tmp_path / "in", [(1100, 800)]), tmp_path / "out"
+    with running(slides, out, scheduler=cluster.address, engine="load_slow_engine") as run:
+        assert run.wait_until_started()
+        cluster.add_worker()
+        code, said = run.ended()
+    assert code == 0, said
+    with Client(cluster.address, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        ran: dict[str, int] = client.run(tasks_run)
+    assert len(ran) == 2
+    assert min(ran.values()) > 1, "one may have been the slide's commit"
+
+
+def tasks_run(dask_worker: Any) -> int:
+    """Return how many tasks a worker has run."""
+    count: int = dask_worker.state.executed_count
+    return count
 
 
 def published(out: Path) -> dict[str, int]:

@@ -21,7 +21,7 @@ from pbsbatch.engines.base import Engine
 from pbsbatch.errors import UsageError
 from pbsbatch.models.base import Model
 from pbsbatch.models.taxonomy import CALLED
-from pbsbatch.run.events import Event, RunStarted, SlideFinished, SlidePlanned, StripFinished
+from pbsbatch.run.events import Event, RunStarted, SlideFinished, SlidePlanned, SlidesChanged, StripFinished
 from pbsbatch.run.execute import execute
 from pbsbatch.run.worker import Loaders
 from pbsbatch.testing.oracle import (
@@ -96,7 +96,10 @@ def test_a_setting_that_changes_results_redoes_them(
     first = execute(config, lambda _: None, loaders=LOADERS).results[0]
     assert first.path == archive / "1.tif"  # absolute: a worker may stand in another folder
     stricter = Config(inputs=config.inputs, output=config.output, workers=1, score_threshold=0.9)
-    second = execute(stricter, lambda _: None, loaders=LOADERS).results[0]
+    events: list[Event] = []
+    second = execute(stricter, events.append, loaders=LOADERS).results[0]
+    assert SlidesChanged("the setting score_threshold changed", ("1.tif",)) in events
+    assert second.changed == "the setting score_threshold changed"
     assert not second.resumed
     assert 0 < sum(second.counts.values()) < sum(first.counts.values())
     assert len(list((tmp_path / "out" / "slides").glob("*.zarr"))) == 1

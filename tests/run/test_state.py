@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbsbatch.run.instructions import Commit, Instruction, Look, Prepare, Process
-from pbsbatch.run.state import BUNDLE_SECONDS, IN_FLIGHT_PER_WORKER, RunState
+from pbsbatch.run.state import BUNDLE_SECONDS, IN_FLIGHT_PER_WORKER, LEAST_SECONDS, RunState
 
 SIZES = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 10**9), max_size=12)
 
@@ -163,6 +163,36 @@ def test_bundles_shrink_near_the_end_so_that_all_workers_end_together() -> None:
                 state.slide_ended(slide)
             state.prepared(each, count=len(each.slides), size=10**7 * len(each.slides), seconds=1.0 * len(each.slides))
     assert counts[0] > 5 > counts[-1]
+
+
+@given(st.integers(8, 40), st.integers(1, 20), st.floats(LEAST_SECONDS, 300), st.data())
+def test_a_worker_that_joins_a_cluster_before_half_is_done_finds_work(
+    strips: int, tiles: int, strip_seconds: float, data: st.DataObject
+) -> None:
+    """Also on a single slide of few bytes that takes long: what is believed of it says nothing."""
+    state = RunState.of({"slide": 50_000}, may_grow=True)
+    (prepare,) = state.next(1)
+    assert isinstance(prepare, Prepare)
+    state.planned("slide", dict.fromkeys(range(strips), tiles))
+    state.prepared(prepare, count=0, size=0, seconds=0.0)
+    flying, done = list(state.next(1)), 0
+    joins = data.draw(st.integers(0, strips // 2))
+    while done < joins:
+        one = flying.pop(0)
+        assert isinstance(one, Process)
+        done += len(one.strips)
+        state.processed(one, strip_seconds * len(one.strips))
+        flying += state.next(1)
+    if done <= strips // 2:
+        assert list(state.next(2)), f"{done} of {strips} strips are done and all others are given away"
+
+
+def test_a_worker_that_joins_a_cluster_finds_small_slides_to_do() -> None:
+    sizes = {f"{n:03}": 30_000 for n in range(40)}
+    given = {grows: list(RunState.of(sizes, may_grow=grows).next(1)) for grows in (False, True)}
+    assert [one.slides for one in given[False] if isinstance(one, Prepare)] == [tuple(sizes)]
+    taken = sum(len(one.slides) for one in given[True] if isinstance(one, Prepare))
+    assert 0 < taken <= 20
 
 
 def test_with_a_deadline_begun_slides_come_first_then_the_users_order() -> None:
