@@ -25,7 +25,7 @@ class Audit:
 
     def __init__(self, out: Path, *, with_paths: bool) -> None:
         self.out, self.with_paths = out, with_paths
-        self.ledger = Ledger(out / MARKER / LEDGER)
+        self.ledger = Ledger(out / MARKER / LEDGER, SlideDigest)
         self.read: set[str] = set()  # digested by this run, while they were staged
         self.unsure: set[str] = set()
         self.digester: Digester | None = None

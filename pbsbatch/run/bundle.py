@@ -17,7 +17,8 @@ from pbsbatch.errors import OutputError, PbsbatchError
 from pbsbatch.models.operating import least_scores
 from pbsbatch.pipeline import Failed, Job, StripDone, Timings, process
 from pbsbatch.run.candidates import keep_of
-from pbsbatch.run.events import Event, SlideFinished, SlideResult, StripFinished
+from pbsbatch.run.content import Content
+from pbsbatch.run.events import ContentSeen, Event, SlideFinished, SlideResult, StripFinished
 from pbsbatch.run.prepare import Prepared, Workbench, prepare_slide, store_of
 from pbsbatch.run.publishing import measure_of, preview_of, refuse_unreadable
 from pbsbatch.run.result import failed_result, slide_result
@@ -106,6 +107,8 @@ class _Stream:
                 self._ended(failed_result(ref, error))
                 continue
             self.bundle.timings.prepare += time.thread_time() - busy
+            if prepared.hint and self.bench.config.stage is None:  # of a staged copy the next run sees nothing
+                self.report(ContentSeen(ref.id, Content(prepared.facts["content"], prepared.hint)))
             if prepared.published:
                 slide.close()
                 self._ended(slide_result(ref, self._store(ref.id), seconds=0.0, resumed=True))

@@ -17,14 +17,17 @@ from math import inf
 from typing import Any
 
 from pbsbatch.config import Config
+from pbsbatch.disk import output_errors
 from pbsbatch.errors import OutputError
 from pbsbatch.pipeline import Timings, bound_by
 from pbsbatch.run import tasks, worker
 from pbsbatch.run.blackbox import cause_of_death, oom_kills
 from pbsbatch.run.bundle import Bundle
 from pbsbatch.run.cluster import Cluster, death_of
+from pbsbatch.run.content import Content
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import (
+    ContentSeen,
     Event,
     ReadInPlace,
     RunFinished,
@@ -39,13 +42,15 @@ from pbsbatch.run.output import BOXES, MARKER
 from pbsbatch.run.prepare import Prepared
 from pbsbatch.run.progress import Progress
 from pbsbatch.run.result import failed_result
-from pbsbatch.run.slide_digest import SlideDigest
+from pbsbatch.run.slide_digest import Ledger, SlideDigest
 from pbsbatch.run.staging import Staging
 from pbsbatch.run.state import RunState
 from pbsbatch.slides.base import SlideRef
 
 __all__ = ["Driver"]
 
+CONTENTS = "contents.jsonl"
+"""Below MARKER: what slides held when they were digested last, so that unchanged files are not read again."""
 SECONDS_BETWEEN_PROGRESS = 1.0
 SECONDS_WITHOUT_WORKERS = 300.0
 """A cluster that has had no worker for so long will not get one."""
@@ -69,6 +74,7 @@ class Driver:
     stop_requests: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     futures: dict[Instruction, Any] = field(default_factory=dict)
     refs: dict[str, SlideRef] = field(init=False)
+    contents: Ledger[Content] = field(init=False)
     progress: Progress = field(init=False)
     planned: dict[str, Prepared] = field(default_factory=dict)
     failed_tiles: dict[str, dict[int, str]] = field(default_factory=dict)
@@ -87,6 +93,7 @@ class Driver:
     def __post_init__(self) -> None:
         self.refs = {ref.id: ref for ref in self.found.slides}
         self.progress = Progress(self.state.sizes)
+        self.contents = Ledger(self.config.output / MARKER / CONTENTS, Content)
 
     def drive(self) -> None:
         """Feed the workers until nothing is left; a second stop request leaves what is in flight behind."""
@@ -155,7 +162,8 @@ class Driver:
     def _submit(self, instruction: Instruction) -> Any:
         match instruction:
             case Look(slides):
-                return self.cluster.submit(worker.look, [self.refs[s] for s in slides])
+                known = {s: self.contents.known[s] for s in slides if s in self.contents.known}
+                return self.cluster.submit(worker.look, [self.refs[s] for s in slides], known)
             case Prepare(slides, careful):
                 refs = [self.refs[s] for s in slides]
                 staged = refs if self.staging is None else [self.staging.staged(ref) for ref in refs]
@@ -171,6 +179,9 @@ class Driver:
     def _came(self, what: Event | tuple[Instruction, Any]) -> None:
         if isinstance(what, SlideFinished):
             self._slide_ended(what.result)
+        elif isinstance(what, ContentSeen):
+            with output_errors(self.contents.path):
+                self.contents.note(what.slide_id, what.content)
         elif not isinstance(what, tuple):
             self._tell(what)
         else:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pbsbatch.quality import Measures
+from pbsbatch.run.content import Content
 
 __all__ = [
+    "ContentSeen",
     "EngineSaid",
     "Event",
     "ReadInPlace",
@@ -121,6 +123,14 @@ class EngineSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentSeen:
+    """A worker digested a slide's content: for the next run, which need not read it again. Nobody listens to it."""
+
+    slide_id: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
 class ReadInPlace:
     """A slide is not read from the stage but where it lies, and why."""
 
@@ -180,6 +190,7 @@ Event = (
     | SlidePlanned
     | StripFinished
     | SlideFinished
+    | ContentSeen
     | SlidesChanged
     | WorkerDied
     | EngineSaid

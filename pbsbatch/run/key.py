@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pbsbatch.config import RESULT_FIELDS, UNUSUAL_FIELDS, Config
@@ -14,9 +12,8 @@ from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.processor import place_of
 from pbsbatch.models.base import ModelSpec
-from pbsbatch.slides.files import slide_files
 
-__all__ = ["RESULTS_VERSION", "content_digest", "key_facts", "resume_key", "what_changed"]
+__all__ = ["RESULTS_VERSION", "key_facts", "resume_key", "what_changed"]
 
 RESULTS_VERSION = 6
 """Raised when the code changes what it finds; committed results of an older version are redone."""
@@ -26,8 +23,6 @@ WORDS = {
     "processor": "the kind of processor or GPU changed", "white_cells": "who names white cells changed",
     "results_version": "pbsbatch finds other things now",
 }  # fmt: skip
-SAMPLE_BYTES = 1 << 16
-SAMPLES = 16
 
 
 def key_facts(
@@ -67,27 +62,3 @@ def what_changed(before: object, now: Mapping[str, Any]) -> str:
 def _plain(value: object) -> object:
     """Return a value as JSON gives it back."""
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-def content_digest(path: Path) -> str:
-    """Digest a slide's size, head, tail and evenly sampled blocks; of several files each with its name.
-
-    Modification time plays no part: copying changes it.
-    """
-    digest = hashlib.sha256()
-    for file in slide_files(path):
-        name = "" if file == path else os.fspath(file.relative_to(path.parent))
-        size = file.stat().st_size
-        digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
-        with file.open("rb") as handle:
-            for offset in _offsets(size):
-                handle.seek(offset)
-                digest.update(handle.read(SAMPLE_BYTES))
-    return digest.hexdigest()
-
-
-def _offsets(size: int) -> list[int]:
-    """Return where to sample: head, tail and evenly between; everything if the file is small."""
-    if size <= SAMPLES * SAMPLE_BYTES:
-        return list(range(0, size, SAMPLE_BYTES))
-    return [(size - SAMPLE_BYTES) * i // (SAMPLES - 1) for i in range(SAMPLES)]

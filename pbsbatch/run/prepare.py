@@ -16,7 +16,8 @@ from pbsbatch.models.base import Calibration, Model, Survey
 from pbsbatch.models.scale import estimate_mpp
 from pbsbatch.models.survey import survey
 from pbsbatch.plan import BAND_PX, Needs, Plan, make_plan, work_scale
-from pbsbatch.run.key import content_digest, key_facts, resume_key, what_changed
+from pbsbatch.run.content import Content, content_of
+from pbsbatch.run.key import key_facts, resume_key, what_changed
 from pbsbatch.run.magnification import can_measure, magnifications, measured_mpp
 from pbsbatch.run.output import free_bytes
 from pbsbatch.slides import open_slide
@@ -52,6 +53,7 @@ class Prepared:
     missing: Mapping[int, int]  # strip -> tiles, of the strips that are not on disk yet
     published: bool = False  # under this key: nothing is left to do
     origin: Origin = NOBODY
+    hint: str = ""  # how its files looked when their content was digested (content.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,12 @@ def _estimated(slide: Slide, model: Model, engine: Callable[[], Engine] | None) 
 
 def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
     """Plan a slide and see what is on disk. The caller closes the slide."""
-    content = content_digest(ref.path)
+    content = content_of(ref.path)
     reach = bench.second.reach_um if bench.second else 0.0
     cut = cut_slide(ref, bench.model, bench.config, lambda: bench.engine, reach)
     plan = cut.plan
     try:
-        facts = _facts(bench, content, plan.mpp, plan.mpp_source)
+        facts = _facts(bench, content.digest, plan.mpp, plan.mpp_source)
         key = resume_key(facts)
         _refuse_over_budget(plan, bench.config, ref)
         if bench.config.keep_candidates and plan.coarser:
@@ -139,7 +141,9 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
             )  # fmt: skip
         calibration = bench.model.calibrate(cut.seen)
         origin = NOBODY if bench.config.deidentify else cut.slide.origin
-        prepared = Prepared(ref, plan, calibration, key, facts, cut.scale_confidence, {}, origin=origin)
+        prepared = Prepared(
+            ref, plan, calibration, key, facts, cut.scale_confidence, {}, origin=origin, hint=content.hint
+        )
         info = Store.committed(bench.config.output, ref.id)
         if info is not None and info.key == key:
             Store.clean(bench.config.output, ref.id)  # strips that a crash just behind the publishing rename left
@@ -152,7 +156,7 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
         raise
 
 
-def changed_since(bench: Workbench, ref: SlideRef) -> str | None:
+def changed_since(bench: Workbench, ref: SlideRef, content: Content) -> str | None:
     """Say what changed since a slide was published, None if nothing did. The slide is not opened.
 
     Its scale, where nobody gives one, is a matter of its content, and so it is what it was.
@@ -165,7 +169,7 @@ def changed_since(bench: Workbench, ref: SlideRef) -> str | None:
     mpp, source = (ref.mpp, "given") if ref.mpp is not None else (float(before["mpp"]), before["mpp_source"])
     if ref.mpp is None and source == "given":
         source = "metadata"  # or estimated: either way not what it was
-    now = _facts(bench, content_digest(ref.path), mpp, source)
+    now = _facts(bench, content.digest, mpp, source)
     if stored.info.key != resume_key(now):
         return what_changed(before, now)
     Store.clean(out, ref.id)

@@ -12,9 +12,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pbsbatch.disk import file_sha256
 from pbsbatch.slides.files import slide_files
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["Ledger", "SlideDigest", "combined", "digest_slide", "hint_of"]
 
@@ -53,15 +57,18 @@ def hint_of(files: tuple[Path, ...]) -> str:
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
 
 
-class Ledger:
-    """The digests that runs over a folder of results have found, a line each in a file that only grows.
+T = TypeVar("T", bound="DataclassInstance")
+
+
+class Ledger(Generic[T]):
+    """What runs over a folder of results have found of each slide, a line each in a file that only grows.
 
     A line that a crash tore is passed over; of two lines for a slide the later counts.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[T]) -> None:
         self.path = path
-        self.known: dict[str, SlideDigest] = {}
+        self.known: dict[str, T] = {}
         self.torn = False
         try:
             lines = path.read_bytes().split(b"\n")
@@ -72,16 +79,16 @@ class Ledger:
             try:
                 fields = json.loads(line)
                 slide_id = fields.pop("slide")
-                self.known[slide_id] = SlideDigest(**fields)
+                self.known[slide_id] = kind(**fields)
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue
 
-    def note(self, slide_id: str, digest: SlideDigest) -> None:
-        """Keep a slide's digest."""
-        if self.known.get(slide_id) == digest:
+    def note(self, slide_id: str, found: T) -> None:
+        """Keep what was found of a slide."""
+        if self.known.get(slide_id) == found:
             return
-        self.known[slide_id] = digest
-        line = json.dumps({"slide": slide_id, **asdict(digest)}).encode() + b"\n"
+        self.known[slide_id] = found
+        line = json.dumps({"slide": slide_id, **asdict(found)}).encode() + b"\n"
         with self.path.open("ab") as file:
             file.write(b"\n" + line if self.torn else line)
         self.torn = False

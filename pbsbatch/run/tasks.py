@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pbsbatch.engines.base import own_threads
 from pbsbatch.errors import PbsbatchError
@@ -17,7 +18,8 @@ from pbsbatch.models.operating import least_scores
 from pbsbatch.pipeline import Failed, Job, Timings, process
 from pbsbatch.run.bundle import Report, strip_finished
 from pbsbatch.run.candidates import keep_of
-from pbsbatch.run.events import SlideFinished, SlideResult
+from pbsbatch.run.content import Content, content_of
+from pbsbatch.run.events import ContentSeen, SlideFinished, SlideResult
 from pbsbatch.run.prepare import Prepared, Workbench, changed_since, store_of
 from pbsbatch.run.publishing import measure_of, preview_of, refuse_unreadable
 from pbsbatch.run.result import slide_result
@@ -44,13 +46,18 @@ class StripsDone:
     seconds: float = 0.0
 
 
-def look_at_slides(bench: Workbench, refs: Sequence[SlideRef], report: Report) -> Looked:
-    """Keep the published slides that would come out the same today."""
+def look_at_slides(
+    bench: Workbench, refs: Sequence[SlideRef], report: Report, known: Mapping[str, Content] = MappingProxyType({})
+) -> Looked:  # fmt: skip
+    """Keep the published slides that would come out the same today; known: their content as it was seen last."""
     kept: list[SlideResult] = []
     changed: dict[str, str] = {}
     for ref in refs:
         try:
-            why = changed_since(bench, ref)
+            content = content_of(ref.path, known.get(ref.id))
+            if content.hint and content != known.get(ref.id):
+                report(ContentSeen(ref.id, content))
+            why = changed_since(bench, ref, content)
             if why is None:
                 path = bench.config.output / "slides" / f"{ref.id}.zarr"
                 kept.append(slide_result(ref, path, seconds=0.0, resumed=True))

@@ -30,6 +30,7 @@ from pbsbatch.models.operating import at_operating_point
 from pbsbatch.pipeline import Timings
 from pbsbatch.run import bundle, tasks
 from pbsbatch.run.blackbox import BlackBox, offer_to_die_first
+from pbsbatch.run.content import Content
 from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
 from pbsbatch.run.output import BOXES
@@ -141,10 +142,10 @@ def _at_work() -> Iterator[tuple[Workbench, bundle.Report]]:
             report(EngineSaid(notes.pop(0)))
 
 
-def look(refs: Sequence[SlideRef]) -> tasks.Looked:
+def look(refs: Sequence[SlideRef], known: Mapping[str, Content]) -> tasks.Looked:
     """Run tasks.look_at_slides on this worker."""
     with _at_work() as (bench, report):
-        return tasks.look_at_slides(bench, refs, report)
+        return tasks.look_at_slides(bench, refs, report, known)
 
 
 def prepare(refs: Sequence[SlideRef], careful: bool) -> bundle.Bundle:

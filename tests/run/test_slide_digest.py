@@ -62,19 +62,19 @@ def test_the_hint_changes_with_the_files_and_holds_no_name(mrxs: Path) -> None:
 def test_the_ledger_keeps_the_latest_and_passes_over_torn_lines(tmp_path: Path) -> None:
     path = tmp_path / "digests.jsonl"
     one, two = SlideDigest("1" * 64, 1, 10, "h1"), SlideDigest("2" * 64, 1, 11, "h2")
-    Ledger(path).note("a", one)
-    Ledger(path).note("a", two)
-    Ledger(path).note("b", one)
+    Ledger(path, SlideDigest).note("a", one)
+    Ledger(path, SlideDigest).note("a", two)
+    Ledger(path, SlideDigest).note("b", one)
     size = path.stat().st_size
-    Ledger(path).note("b", one)
+    Ledger(path, SlideDigest).note("b", one)
     assert path.stat().st_size == size
-    assert Ledger(path).known == {"a": two, "b": one}
+    assert Ledger(path, SlideDigest).known == {"a": two, "b": one}
     with path.open("ab") as file:
         file.write(b'{"slide": "c", "sha2')  # a crash
-    Ledger(path).note("d", two)
-    assert Ledger(path).known == {"a": two, "b": one, "d": two}
+    Ledger(path, SlideDigest).note("d", two)
+    assert Ledger(path, SlideDigest).known == {"a": two, "b": one, "d": two}
     path.write_bytes(b"[]\n{}\n\xff\n3\n" + path.read_bytes())
-    assert Ledger(path).known == {"a": two, "b": one, "d": two}
+    assert Ledger(path, SlideDigest).known == {"a": two, "b": one, "d": two}
 
 
 def test_the_process_digests_what_it_is_asked_for(mrxs: Path, tmp_path: Path) -> None:
