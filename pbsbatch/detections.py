@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NEAR_BORDER", "OWNED", "UNTYPED", "Detections", "untyped"]
+__all__ = ["DISAGREE", "LOW_MARGIN", "NEAR_BORDER", "OWNED", "SECOND", "UNTYPED", "Detections", "unasked", "untyped"]
 
 OWNED = 1
 """flags bit: the centre lies in the core of the tile that saw the cell."""
@@ -22,6 +22,12 @@ NEAR_BORDER = 2
 """flags bit: the centre lies within the seam band around that core's border."""
 UNTYPED = 255
 """types of a cell that has no type beyond its class."""
+SECOND = np.dtype([("second_type", "u1"), ("second_score", "f4"), ("second_flags", "u1")])
+"""What a second opinion says of a cell: a type or UNTYPED, its chance, and DISAGREE | LOW_MARGIN."""
+DISAGREE = 1
+"""second_flags bit: both name a type, and not the same."""
+LOW_MARGIN = 2
+"""second_flags bit: the two likeliest types of one of them lie close together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Detections:
     bits: NDArray[np.uint8]  # packed mask bits
     types: NDArray[np.uint8]  # (N,) index into the names of types, or UNTYPED
     type_scores: NDArray[np.float32]  # (N,) chance of the type, 0..1; 0 where there is none
+    second: NDArray[Any] | None = None  # (N,) of SECOND; None: nobody gave any of them a second opinion
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -49,6 +56,8 @@ class Detections:
             "flags": (n,), "windows": (n, 4), "offsets": (n + 1,), "bits": (int(self.offsets[-1]),),
             "types": (n,), "type_scores": (n,),
         }  # fmt: skip
+        if self.second is not None:
+            shapes["second"] = (n,)
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"Detections.{name} has shape {getattr(self, name).shape}, expected {shape}")
@@ -68,10 +77,15 @@ class Detections:
         if not parts:
             return cls.empty()
         arrays = {
-            f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls) if f.name != "offsets"
+            f.name: np.concatenate([getattr(p, f.name) for p in parts])
+            for f in fields(cls)
+            if f.name not in ("offsets", "second")
         }
+        asked = any(p.second is not None for p in parts)
+        second = [unasked(len(p)) if p.second is None else p.second for p in parts] if asked else []
         sizes = np.concatenate([np.diff(p.offsets) for p in parts])
-        return cls(offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), **arrays)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return cls(offsets=offsets, second=np.concatenate(second) if asked else None, **arrays)
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Detections:
         """Return the chosen cells, in the order of index; a boolean mask keeps the present order."""
@@ -83,6 +97,7 @@ class Detections:
             boxes=self.boxes[rows], scores=self.scores[rows], classes=self.classes[rows], tiles=self.tiles[rows],
             flags=self.flags[rows], windows=self.windows[rows], offsets=offsets, bits=self.bits[source],
             types=self.types[rows], type_scores=self.type_scores[rows],
+            second=None if self.second is None else self.second[rows],
         )  # fmt: skip
 
     @property
@@ -101,3 +116,10 @@ class Detections:
 def untyped(n: int) -> dict[str, NDArray[Any]]:
     """Return the columns `types` and `type_scores` of n cells that have no type."""
     return {"types": np.full(n, UNTYPED, np.uint8), "type_scores": np.zeros(n, np.float32)}
+
+
+def unasked(n: int) -> NDArray[Any]:
+    """Return `second` of n cells of which nobody was asked."""
+    cells = np.zeros(n, SECOND)
+    cells["second_type"] = UNTYPED
+    return cells

@@ -4,6 +4,7 @@ from pbsbatch.store.protocol import Store
 from pbsbatch.store.reading import StoredLabels, StoredSlide, open_store
 from pbsbatch.store.records import (
     CELL_COLUMNS,
+    SECOND_COLUMNS,
     SUMS,
     TILE_FAILED,
     TILE_OK,
@@ -21,6 +22,7 @@ open = open_store
 
 __all__ = [
     "CELL_COLUMNS",
+    "SECOND_COLUMNS",
     "SUMS",
     "TILE_FAILED",
     "TILE_OK",

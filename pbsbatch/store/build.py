@@ -31,7 +31,7 @@ def build(
     numbered = write_cells(path / "cells", header, strips, seams)
     write_tiles(path / "tiles", tiles)
     whole = replace(tiles, blocks=tiles.blocks.merged())
-    rows = read_cells(path / "cells") if numbered.table is None else iter([dict(numbered.table)])
+    rows = read_cells(path / "cells", header.columns) if numbered.table is None else iter([dict(numbered.table)])
     measures = {} if measure is None else measure(rows, whole)
     ngff.write_group(path / "labels", {"ome": {"version": ngff.VERSION, "labels": ["cells"]}})
     write_labels(path / "labels" / "cells", header, strips, numbered.ids, workers)

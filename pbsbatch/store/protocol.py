@@ -138,6 +138,10 @@ class Store:
         named = cells.types[cells.types != UNTYPED]
         if len(named) and int(named.max()) >= len(self.header.types):
             raise ValueError(f"type {int(named.max())} is not one of {self.header.types}")
+        if cells.second is not None:
+            said = cells.second["second_type"][cells.second["second_type"] != UNTYPED]
+            if len(said) and int(said.max()) >= len(self.header.second_types):
+                raise ValueError(f"the second opinion {int(said.max())} is not one of {self.header.second_types}")
         with suppress(StoreError, FileNotFoundError):
             self._check(strip)
             return

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pbsbatch import ngff
 from pbsbatch.store.build import info_of
-from pbsbatch.store.records import CELL_COLUMNS, CommittedInfo, TileRows
+from pbsbatch.store.records import CELL_COLUMNS, SECOND_COLUMNS, CommittedInfo, TileRows
 from pbsbatch.store.tables import read_tiles
 
 __all__ = ["StoredLabels", "StoredSlide", "open_store"]
@@ -56,7 +56,21 @@ class StoredSlide:
     @cached_property
     def types(self) -> tuple[str, ...]:
         """Return the names that the column `type` indexes; empty where no cell was given a type."""
-        return tuple(ngff.read_attributes(self.path / "cells")["types"])
+        return tuple(self._about_cells["types"])
+
+    @cached_property
+    def second_types(self) -> tuple[str, ...]:
+        """Return the names that the column `second_type` indexes; empty where no second opinion was asked."""
+        return tuple(self._about_cells.get("second_types", ()))
+
+    @cached_property
+    def _about_cells(self) -> Mapping[str, Any]:
+        return ngff.read_attributes(self.path / "cells")
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of the table of cells with their types."""
+        return {**CELL_COLUMNS, **SECOND_COLUMNS} if self.second_types else CELL_COLUMNS
 
     @property
     def levels(self) -> int:
@@ -67,11 +81,11 @@ class StoredSlide:
     @cached_property
     def cells(self) -> Mapping[str, NDArray[Any]]:
         """Return the table of cells by column, rows in the order of the ids."""
-        return {n: np.asarray(ngff.open_array(self.path / "cells" / n)[:]) for n in CELL_COLUMNS}
+        return {n: np.asarray(ngff.open_array(self.path / "cells" / n)[:]) for n in self.columns}
 
     def rows(self, first: int, end: int) -> Mapping[str, NDArray[Any]]:
         """Return rows first .. end - 1 of the table of cells: what a slide of millions is read by."""
-        return {n: np.asarray(ngff.open_array(self.path / "cells" / n)[first:end]) for n in CELL_COLUMNS}
+        return {n: np.asarray(ngff.open_array(self.path / "cells" / n)[first:end]) for n in self.columns}
 
     @cached_property
     def tiles(self) -> TileRows:

@@ -11,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.detections import UNTYPED
+from pbsbatch.detections import SECOND, UNTYPED
 
 __all__ = [
     "CELL_COLUMNS",
+    "SECOND_COLUMNS",
     "SUMS",
     "TILE_FAILED",
     "TILE_OK",
@@ -38,6 +39,8 @@ CELL_COLUMNS: Final[Mapping[str, str]] = {
     "id": "int32", "x0": "float32", "y0": "float32", "x1": "float32", "y1": "float32", "score": "float32",
     "class": "uint8", "type": "uint8", "type_score": "float32", "area_px": "int32",
 }  # fmt: skip
+SECOND_COLUMNS: Final[Mapping[str, str]] = {name: SECOND[name].name for name in SECOND.names or ()}
+"""There only where the run asked for a second opinion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class StoreHeader:
     band_px: float  # the seam band, level-0 px
     types: tuple[str, ...] = ()  # what the column `type` indexes; none where no cell is given a type
     attributes: Mapping[str, JSON] = field(default_factory=dict)  # "pbsbatch" in the store's root attributes
+    second_types: tuple[str, ...] = ()  # what `second_type` indexes; none where no second opinion was asked
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1 or self.strips < 0 or self.band_px < 0:
@@ -64,7 +68,13 @@ class StoreHeader:
 
     def to_json(self) -> str:
         """Return the header as JSON, always the same text for the same header."""
-        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, sort_keys=True, allow_nan=False)
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "second_types" or self.second_types}
+        return json.dumps(said, sort_keys=True, allow_nan=False)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of its table of cells with their types."""
+        return {**CELL_COLUMNS, **SECOND_COLUMNS} if self.second_types else CELL_COLUMNS
 
 
 SUMS: Final = (

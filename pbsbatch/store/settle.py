@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.detections import NEAR_BORDER, OWNED
+from pbsbatch.detections import NEAR_BORDER, OWNED, SECOND, UNTYPED
 from pbsbatch.store.records import TILE_OK, TileRows
 from pbsbatch.store.strips import Strip
 from pbsbatch_kernels import seams
@@ -24,6 +24,7 @@ CELL = np.dtype(
      ("type", "u1"), ("type_score", "f4"), ("tile", "i4"), ("strip", "i4"), ("row", "i8")]
 )  # fmt: skip
 """A cell without its mask, and where it came from."""
+_ASKED = np.dtype([*CELL.descr, *SECOND.descr])
 _COLUMNS = {
     "score": "scores", "class": "classes", "area_px": "areas", "type": "types", "type_score": "type_scores",
     "tile": "tiles",
@@ -67,28 +68,35 @@ def settle_seams(strips: Sequence[Strip], tiles: TileRows, band_px: float) -> Se
     return Seams(tuple(kept), len(views), int(stands_for[keep].sum()))
 
 
-def _load(strip: Strip, k: int, rows: NDArray[np.int64]) -> NDArray[Any]:
-    cells = np.zeros(len(rows), CELL)
+def _load(strip: Strip, k: int, rows: NDArray[np.int64], *, asked: bool = False) -> NDArray[Any]:
+    cells = np.zeros(len(rows), _ASKED if asked else CELL)
     boxes = strip.column("boxes")[rows]
     for i, name in enumerate(("x0", "y0", "x1", "y1")):
         cells[name] = boxes[:, i]
     for name, column in _COLUMNS.items():
         cells[name] = strip.column(column)[rows]
     cells["strip"], cells["row"] = k, rows
+    if asked and strip.asked:
+        for name in SECOND.names or ():
+            cells[name] = strip.column(name)[rows]
+    elif asked:  # a strip without white cells
+        cells["second_type"] = UNTYPED
     return cells
 
 
-def in_order(strips: Sequence[Strip], seams: Seams) -> Iterator[NDArray[Any]]:
+def in_order(strips: Sequence[Strip], seams: Seams, *, asked: bool = False) -> Iterator[NDArray[Any]]:
     """Yield the kept cells in the order of their ids: (y0, x0, y1, x1, class, -score), then tile.
+
+    asked: with what a second opinion said of each.
 
     Strips come in the order of their first cell; a cell waits until no later strip can hold one above
     it. So no more cells are held than two neighbouring strips have.
     """
     order = sorted(range(len(strips)), key=lambda k: (strips[k].first_y, k))
-    waiting = np.zeros(0, CELL)
+    waiting = np.zeros(0, _ASKED if asked else CELL)
     for n, k in enumerate(order):
         bound = strips[order[n + 1]].first_y if n + 1 < len(order) else np.inf
-        waiting = np.concatenate([waiting, _load(strips[k], k, np.flatnonzero(seams.kept[k]))])
+        waiting = np.concatenate([waiting, _load(strips[k], k, np.flatnonzero(seams.kept[k]), asked=asked)])
         waiting = waiting[_id_order(waiting)]
         ready = len(waiting) if bound == np.inf else int(np.searchsorted(waiting["y0"], bound, side="left"))
         if ready:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbsbatch.detections import Detections
+from pbsbatch.detections import SECOND, Detections, unasked
 from pbsbatch.disk import write_atomic
 from pbsbatch.errors import StoreError
 from pbsbatch.store.records import BlockRows, TileRows
@@ -68,7 +68,8 @@ class HeldStrip:
     def of(cls, cells: Detections, tiles: TileRows) -> HeldStrip:
         """Put cells and tiles into the one order that all strips have."""
         boxes = cells.boxes
-        finite = all(np.isfinite(a).all() for a in (boxes, cells.scores, cells.type_scores))
+        seconds = unasked(0) if cells.second is None else cells.second
+        finite = all(np.isfinite(a).all() for a in (boxes, cells.scores, cells.type_scores, seconds["second_score"]))
         if not finite or (boxes[:, 2:] < boxes[:, :2]).any():
             raise ValueError("cells must have finite scores and boxes with x0 <= x1 and y0 <= y1")
         cells = cells.take(_canonical(cells))
@@ -78,6 +79,11 @@ class HeldStrip:
     def column(self, name: str) -> NDArray[Any]:
         """Return one column of the cells."""
         return self.columns[name]
+
+    @property
+    def asked(self) -> bool:
+        """Say whether a second opinion was asked of any cell."""
+        return "second_type" in self.columns
 
     def tiles(self) -> TileRows:
         """Return the strip's tiles."""
@@ -91,6 +97,8 @@ class HeldStrip:
 def _columns(cells: Detections, tiles: TileRows) -> dict[str, NDArray[Any]]:
     """Return everything but the masks, little-endian; tiles by rows of the grid, whatever order they came in."""
     columns: dict[str, NDArray[Any]] = {n: getattr(cells, n) for n in _CELLS}
+    if cells.second is not None:
+        columns |= {name: cells.second[name] for name in SECOND.names or ()}
     columns["areas"] = masks.areas(cells.bits, cells.offsets, cells.windows)
     order = np.lexsort((tiles.core[:, 0], tiles.core[:, 1]))
     columns |= {f"tiles.{f.name}": getattr(tiles, f.name)[order] for f in tiles.columns()}
@@ -111,7 +119,8 @@ def _canonical(cells: Detections) -> NDArray[np.int64]:
     x0, y0, x1, y1 = cells.boxes.T
     wx, wy, ww, wh = cells.windows.T
     column = np.floor(x0 / _LOCAL)
-    last = (cells.type_scores, cells.types, wh, ww, wy, wx)
+    seconds = () if cells.second is None else tuple(cells.second[name] for name in SECOND.names or ())
+    last = (*seconds, cells.type_scores, cells.types, wh, ww, wy, wx)
     keys = (*last, cells.tiles, -cells.scores, cells.classes, y1, x1, x0, y0, column)
     return np.lexsort(keys).astype(np.int64)
 
@@ -173,6 +182,11 @@ class StripFile:
             f.seek(self._base + c["at"])
             flat = np.fromfile(f, c["dtype"], int(np.prod(c["shape"])))
         return flat.reshape(c["shape"])
+
+    @property
+    def asked(self) -> bool:
+        """Say whether a second opinion was asked of any cell."""
+        return "second_type" in self._columns
 
     def tiles(self) -> TileRows:
         """Return the strip's tiles."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch import ngff
-from pbsbatch.store.records import CELL_COLUMNS, SUMS, TILE_FAILED, TILE_OK, UNTYPED, BlockRows, StoreHeader, TileRows
+from pbsbatch.detections import DISAGREE, LOW_MARGIN
+from pbsbatch.store.records import SUMS, TILE_FAILED, TILE_OK, UNTYPED, BlockRows, StoreHeader, TileRows
 from pbsbatch.store.settle import Seams, in_order
 from pbsbatch.store.strips import Strip
 
@@ -39,15 +40,18 @@ def write_cells(path: Path, header: StoreHeader, strips: Sequence[Strip], seams:
         "classes": list(header.classes), "types": list(header.types), "untyped": UNTYPED, "unit": "level-0 px",
         "order": "id is 1..N by y0, x0, y1, x1, class, -score", "boxes": "x0, y0, x1, y1: half-open corners",
     }  # fmt: skip
+    if header.second_types:
+        flags = {"disagree": DISAGREE, "low_margin": LOW_MARGIN}
+        attributes |= {"second_types": list(header.second_types), "second_flags": flags}
     ngff.write_group(path, attributes)
     total = seams.cells
-    writers = {n: ngff.RowWriter(path / n, _spec((total,), t)) for n, t in CELL_COLUMNS.items()}
+    writers = {n: ngff.RowWriter(path / n, _spec((total,), t)) for n, t in header.columns.items()}
     ids = tuple(np.zeros(s.cells, np.int32) for s in strips)
     counts = np.zeros(len(header.classes), np.int64)
     given = 0
     held: list[NDArray[Any]] = []
     try:
-        for cells in in_order(strips, seams):
+        for cells in in_order(strips, seams, asked=bool(header.second_types)):
             if total <= HELD_ROWS:
                 held.append(cells)
             numbers = np.arange(given + 1, given + 1 + len(cells), dtype=np.int32)
@@ -63,19 +67,19 @@ def write_cells(path: Path, header: StoreHeader, strips: Sequence[Strip], seams:
     finally:
         for writer in writers.values():
             writer.abandon()
-    return Numbered(ids, tuple(counts.tolist()), _table(held))
+    return Numbered(ids, tuple(counts.tolist()), _table(held, header))
 
 
-def _table(held: list[NDArray[Any]]) -> Mapping[str, NDArray[Any]] | None:
+def _table(held: list[NDArray[Any]], header: StoreHeader) -> Mapping[str, NDArray[Any]] | None:
     if not held:
         return None
     rows = np.concatenate(held)
-    return {name: np.ascontiguousarray(rows[name]) for name in CELL_COLUMNS if name != "id"}
+    return {name: np.ascontiguousarray(rows[name]) for name in header.columns if name != "id"}
 
 
-def read_cells(path: Path, rows: int = 1 << 18) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the table of cells in its order, some rows at a time; no column but the id, which is the row."""
-    columns = {name: ngff.open_array(path / name) for name in CELL_COLUMNS if name != "id"}
+def read_cells(path: Path, names: Iterable[str], rows: int = 1 << 18) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield these columns of the table of cells in its order, some rows at a time, but for the id, which is the row."""
+    columns = {name: ngff.open_array(path / name) for name in names if name != "id"}
     for start in range(0, columns["score"].shape[0], rows):
         yield {name: np.asarray(column[start : start + rows]) for name, column in columns.items()}
 

@@ -18,9 +18,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pbsbatch.detections import NEAR_BORDER, OWNED, UNTYPED, Detections, untyped
+from pbsbatch.detections import NEAR_BORDER, OWNED, UNTYPED, Detections, unasked, untyped
 from pbsbatch.errors import StoreError
-from pbsbatch.store import SUMS, TILE_FAILED, BlockRows, Preview, Store, StoreHeader, TileRows, open_store
+from pbsbatch.store import (
+    SECOND_COLUMNS,
+    SUMS,
+    TILE_FAILED,
+    BlockRows,
+    Preview,
+    Store,
+    StoreHeader,
+    TileRows,
+    open_store,
+)
 from pbsbatch_kernels import masks
 
 __all__ = ["KEY", "Smear", "StoreTests", "cells_of", "digest", "draw_smear", "labels_of", "preview_of", "truth_labels"]
@@ -85,6 +95,15 @@ def _typed(cells: Detections) -> Detections:
     white = cells.classes == 1
     types = np.where(white, np.arange(n) % 3, UNTYPED).astype(np.uint8)
     return replace(cells, types=types, type_scores=np.where(white, np.arange(n) % 7 / 8, 0).astype(np.float32))
+
+
+def _asked(cells: Detections) -> Detections:
+    """Return the cells with a second opinion that depends on each one's box alone."""
+    second = unasked(len(cells))
+    code = (cells.boxes[:, 0] * 64).astype(np.int64)
+    second["second_type"], second["second_score"] = code % 2, code % 5 / 8
+    second["second_flags"] = code % 4
+    return replace(cells, second=second)
 
 
 def _disk(box: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -184,6 +203,27 @@ class StoreTests:
         assert open_store(path).types == smear.header.types
         np.testing.assert_array_equal(cells["area_px"], [smear.truth.mask(i).sum() for i in range(len(smear.truth))])
         np.testing.assert_array_equal(labels_of(path), truth_labels(smear.truth, 1100, 700))
+
+    def test_a_second_opinion_stays_with_its_cell(self, tmp_path: Path) -> None:
+        plain = draw_smear(14, 700, 600, 400)
+        header = replace(plain.header, slide_id="asked", second_types=("round", "lobed"))
+        strips = [(_asked(cells) if k != 1 else cells, tiles) for k, (cells, tiles) in enumerate(plain.strips)]
+        smear = Smear(header, plain.truth, tuple(strips))
+        path, before = self.commit(tmp_path / "a", smear), open_store(self.commit(tmp_path / "b", plain))
+        cells = open_store(path).cells
+        assert open_store(path).second_types == ("round", "lobed") and before.second_types == ()
+        assert set(cells) - set(before.cells) == set(SECOND_COLUMNS)
+        for name, column in before.cells.items():
+            np.testing.assert_array_equal(cells[name], column)
+        y = (cells["y0"].astype(np.float64) + cells["y1"]) / 2
+        inside = (y < 197) | (y > 403)  # the strip in the middle, its views across its borders too, was not asked
+        wanted = _asked(smear.truth).second
+        assert wanted is not None
+        for name in SECOND_COLUMNS:
+            np.testing.assert_array_equal(cells[name][inside], wanted[name][inside])
+        middle = (y > 203) & (y < 397)
+        assert middle.any() and (cells["second_type"][middle] == UNTYPED).all()
+        assert digest(path) == digest(self.commit(tmp_path / "c", smear, [2, 0, 1]))
 
     def test_counts_and_areas_are_told(self, tmp_path: Path) -> None:
         smear = draw_smear(2, 500, 400, 120)
