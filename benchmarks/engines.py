@@ -125,9 +125,10 @@ def maker(kind: str) -> Callable[[ModelFolder, str], tuple[Run, str]]:
 def ours(folder: ModelFolder, precision: str, kind: str) -> tuple[Run, str]:
     """Return one of the project's engines, past the gate as in a run."""
     from pbsbatch import engines
-    from pbsbatch.engines.torch import TorchEngine
 
-    if kind.startswith("torch"):
+    if kind.startswith("torch"):  # imported here alone: PyTorch's own memory is no other engine's
+        from pbsbatch.engines.torch import TorchEngine
+
         engine: Any = TorchEngine(folder, precision, "cuda" if kind == "torch-gpu" else "cpu")
     else:
         engine = engines.load(DenseModel(folder), f"{kind}:{precision}")

@@ -24,7 +24,7 @@ from pbsbatch.config import Config
 from pbsbatch.errors import PlanError
 from pbsbatch.geometry import Box, Level, Tile
 
-__all__ = ["BAND_PX", "PREVIEW_PX", "Needs", "Plan", "make_plan", "required_halo", "work_scale"]
+__all__ = ["BAND_PX", "PREVIEW_PX", "EngineMemory", "Needs", "Plan", "make_plan", "required_halo", "work_scale"]
 
 BAND_PX = 3
 """Seam band in work pixels: centres jitter by less than this between two tiles' views of a cell."""
@@ -54,6 +54,16 @@ PREVIEW_BYTES_PER_PX = 4
 """RGB and the smaller levels."""
 DISK_BYTES_PER_PX = 0.3
 """Disk of strips, labels and tables per level-0 pixel on a crowded slide."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMemory:
+    """What an engine takes of the host beside what is reckoned for every worker: bytes once, and how many times what
+    the model says of a lane.
+    """
+
+    once: int = 0
+    times: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +170,11 @@ class Plan:
         owned = sum(t.core.area for s in range(self.strips) for t in self.strip_tiles(s))
         return owned / (self.tiles * height * width) if self.tiles else 1.0
 
-    def projected_memory(self, lanes: int = 1) -> int:
+    def projected_memory(self, lanes: int = 1, engine: EngineMemory = EngineMemory()) -> int:
         """Return the bytes a worker of so many lanes needs at its peak: the tile tells, not the slide or its cells."""
         height, width = self.tile_shape
-        return WORKER_BYTES + height * width * (BYTES_PER_TILE_PX + lanes * self.lane_bytes_px)
+        each = BYTES_PER_TILE_PX + lanes * self.lane_bytes_px * engine.times
+        return WORKER_BYTES + engine.once + math.ceil(height * width * each)
 
     @property
     def projected_disk(self) -> int:

@@ -4,14 +4,15 @@ Laws. Every slot of every batch size is compared with the reference's own result
 with the unpermuted one, because runtimes were seen that are wrong for batches above one or let rows leak into each
 other. What passed is written down for this engine, precision, model, processor or GPU and versions, and holds until one
 of them changes. What fails is never run. Tolerances are per precision, and differences are shares of what the
-reference's values spread over: what two tiles differ by is more.
+reference's values spread over: what two tiles differ by is more. Of several references, each right by itself, one that
+agrees is enough: a wrong engine agrees with none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +32,6 @@ __all__ = [
     "BATCHES",
     "SHAPE",
     "TOLERANCES",
-    "Reference",
     "Tolerance",
     "Verdict",
     "Wanted",
@@ -40,7 +40,7 @@ __all__ = [
     "probe_tiles",
 ]
 
-GATE = 1
+GATE = 2
 """Raised when the gate asks for more than it did: old stamps do not count then."""
 SHAPE = (128, 160)
 BATCHES = (1, 2, 5)
@@ -144,16 +144,13 @@ def _compared(found: Raw, wanted: Raw, spread: Raw) -> Iterator[tuple[str, float
             yield f"{name} of slot {slot}", float(np.sqrt(np.mean(gap**2))), float(gap.max())
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What engines are held against, and how it is made when there is a need."""
+def pass_gate(
+    engine: DenseEngine, wanted: Wanted, versions: str, references: Sequence[Callable[[], DenseEngine]]
+) -> Verdict:
+    """Return what the gate found, now or when it was asked last; an engine that it refuses is an EngineError.
 
-    name: str
-    make: Callable[[], DenseEngine]
-
-
-def pass_gate(engine: DenseEngine, wanted: Wanted, versions: str, reference: Reference) -> Verdict:
-    """Return what the gate found, now or when it was asked last; an engine that it refuses is an EngineError."""
+    A reference is made where there is a need; one that cannot be made here is passed over.
+    """
     facts = {
         "gate": GATE, "engine": engine.name, "precision": engine.precision, "device": place_of(engine),
         "model": wanted.model, "versions": versions,
@@ -162,14 +159,10 @@ def pass_gate(engine: DenseEngine, wanted: Wanted, versions: str, reference: Ref
     earlier = None if path is None else _read(path, facts)
     if earlier is not None:
         return earlier
-    other = reference.make()
-    try:
-        verdict = judge(engine, other, wanted)
-    finally:
-        other.close()
+    verdict, against = _asked(engine, wanted, references)
     if not verdict:
         raise EngineError(
-            f"{engine.name} in {engine.precision} does not compute here what {reference.name} does: off by "
+            f"{engine.name} in {engine.precision} does not compute here what {against} does: off by "
             f"{verdict.rms:.4f} on the average and {verdict.worst:.4f} at most, {verdict.where}",
             cure="Use another --engine, for example openvino:fp32, and report this",
         )
@@ -177,9 +170,30 @@ def pass_gate(engine: DenseEngine, wanted: Wanted, versions: str, reference: Ref
         with suppress(OSError):  # a full disk costs the gate again, not the run
             write_safely(
                 path,
-                json.dumps({"facts": facts, "reference": reference.name, "found": asdict(verdict)}, indent=1).encode(),
+                json.dumps({"facts": facts, "reference": against, "found": asdict(verdict)}, indent=1).encode(),
             )
     return verdict
+
+
+def _asked(engine: DenseEngine, wanted: Wanted, references: Sequence[Callable[[], DenseEngine]]) -> tuple[Verdict, str]:
+    """Return the verdict of the first reference that agrees, or of the last one, and its name."""
+    found: tuple[Verdict, str] | None = None
+    missing: list[str] = []
+    for make in references:
+        try:
+            other = make()
+        except EngineError as error:
+            missing.append(str(error))
+            continue
+        try:
+            found = judge(engine, other, wanted), f"{other.name} {other.precision}"
+        finally:
+            other.close()
+        if found[0]:
+            break
+    if found is None:
+        raise EngineError(f"there is nothing to hold {engine.name} {engine.precision} against: {'; '.join(missing)}")
+    return found
 
 
 def _stamp_path(facts: Mapping[str, Any]) -> Path | None:

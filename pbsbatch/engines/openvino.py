@@ -22,7 +22,7 @@ from pbsbatch.apart import in_own_thread
 from pbsbatch.engines.base import checked, own_threads
 from pbsbatch.engines.foreign import adapted
 from pbsbatch.engines.processor import has_bf16, has_int8
-from pbsbatch.errors import EngineError, ModelError, one_line
+from pbsbatch.errors import EngineError, one_line
 from pbsbatch.models.base import Raw
 from pbsbatch.models.folder import INT8, ONNX, Folder
 from pbsbatch.models.foreign import ForeignFolder
@@ -137,8 +137,8 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise self._cannot(error) from error
 
-    def _cannot(self, error: RuntimeError) -> ModelError:
-        return ModelError(
+    def _cannot(self, error: RuntimeError) -> EngineError:
+        return EngineError(
             f"OpenVINO cannot run it: {one_line(error)}", path=self._folder.path / self._file,
             cure="Export the model again with plain operators",
         )  # fmt: skip

@@ -20,12 +20,14 @@ from pbsbatch.models.base import Raw
 from pbsbatch.models.rcnn import RCNN_OUTPUTS
 from pbsbatch.models.rcnn_facts import STRIDE_PX, RcnnFacts
 from pbsbatch.models.rcnn_folder import MASK_BINS
-from pbsbatch.models.rcnn_stages import Candidates, detections, proposals
+from pbsbatch.models.rcnn_stages import Candidates, detections, levels_of, proposals
+from pbsbatch_kernels.roi_align import roi_align
 
-__all__ = ["First", "Parts", "Probed", "RcnnEngine", "chosen", "in_parts"]
+__all__ = ["F32", "First", "Parts", "Probed", "RcnnEngine", "chosen", "cut_boxes", "in_parts"]
 
 F32 = NDArray[np.float32]
 WHITE = 255
+FINEST_STRIDE = 4
 MASK_SIDE = 2 * MASK_BINS
 
 
@@ -170,6 +172,18 @@ def in_parts(boxes: F32, at_once: int, run: Callable[[slice], tuple[F32, ...]]) 
     """Return what `run` says of slices of boxes, joined; it is called for no boxes too, to tell the shapes."""
     parts = [run(slice(start, start + at_once)) for start in range(0, max(1, len(boxes)), at_once)]
     return tuple(np.concatenate(one) for one in zip(*parts, strict=True))
+
+
+def cut_boxes(first: First, boxes: F32, bins: int) -> F32:
+    """Return what the boxes show on maps (rows, columns, channels), each on the map for its size."""
+    assert isinstance(first.maps, list)
+    out = np.empty((len(boxes), bins, bins, first.maps[0].shape[2]), np.float32)
+    levels = levels_of(boxes)
+    for level, features in enumerate(first.maps):
+        here = np.flatnonzero(levels == level)
+        if len(here):
+            out[here] = roi_align(features, boxes[here], 1 / (FINEST_STRIDE << level), bins)
+    return out
 
 
 def chosen(logits: F32, kinds: NDArray[np.int64]) -> F32:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pbsbatch.engines.base import own_threads
 from pbsbatch.engines.openvino import PRECISIONS, OpenVINOEngine, the_core
-from pbsbatch.engines.rcnn import First, chosen, in_parts
-from pbsbatch.errors import EngineError, ModelError, one_line
+from pbsbatch.engines.rcnn import F32, First, chosen, cut_boxes, in_parts
+from pbsbatch.errors import EngineError, one_line
 from pbsbatch.models.folder import BOX_ONNX, MASK_ONNX
 from pbsbatch.models.rcnn_folder import (
     BOX_BINS,
@@ -23,16 +23,12 @@ from pbsbatch.models.rcnn_folder import (
     OBJECTNESS,
     RcnnFolder,
 )
-from pbsbatch.models.rcnn_stages import levels_of
-from pbsbatch_kernels.roi_align import roi_align
 
 __all__ = ["OpenVINOParts"]
 
-F32 = NDArray[np.float32]
 BOXES_AT_ONCE, MASKS_AT_ONCE = 128, 16
 """The heads have one fixed number of boxes, the last ones padded: how a sum is split may depend on it. So many keep
 the weights' share of the traffic small, and a tile's last ones cheap."""
-FINEST_STRIDE = 4
 
 
 class OpenVINOParts:
@@ -64,7 +60,7 @@ class OpenVINOParts:
         return First(objectness, deltas, maps)
 
     def judged(self, first: First, boxes: F32) -> tuple[F32, F32]:
-        logits, moves = in_parts(boxes, BOXES_AT_ONCE, lambda part: self._box(_cut(first, boxes[part], BOX_BINS)))
+        logits, moves = in_parts(boxes, BOXES_AT_ONCE, lambda part: self._box(cut_boxes(first, boxes[part], BOX_BINS)))
         return logits, moves
 
     def outlined(self, first: First, boxes: F32, kinds: NDArray[np.int64]) -> F32:
@@ -72,25 +68,13 @@ class OpenVINOParts:
         mask = self._mask
 
         def run(part: slice) -> tuple[F32]:
-            (logits,) = mask(_cut(first, boxes[part], MASK_BINS))
+            (logits,) = mask(cut_boxes(first, boxes[part], MASK_BINS))
             return (chosen(logits, kinds[part]),)
 
         return in_parts(boxes, MASKS_AT_ONCE, run)[0]
 
     def close(self) -> None:
         self._tiles.close()
-
-
-def _cut(first: First, boxes: F32, bins: int) -> F32:
-    """Return what the boxes show on the maps, each on the map for its size."""
-    assert isinstance(first.maps, list)
-    out = np.empty((len(boxes), bins, bins, first.maps[0].shape[2]), np.float32)
-    levels = levels_of(boxes)
-    for level, features in enumerate(first.maps):
-        here = np.flatnonzero(levels == level)
-        if len(here):
-            out[here] = roi_align(features, boxes[here], 1 / (FINEST_STRIDE << level), bins)
-    return out
 
 
 class _Head:
@@ -114,7 +98,7 @@ class _Head:
             for _ in range(threads):
                 self._idle.put(network.create_infer_request())
         except RuntimeError as error:
-            raise ModelError(
+            raise EngineError(
                 f"OpenVINO cannot run it: {one_line(error)}", path=folder.path / file,
                 cure="Export the model again with plain operators",
             ) from error  # fmt: skip

@@ -19,7 +19,7 @@ from torchvision.ops import roi_align
 
 from pbsbatch.engines.base import own_threads
 from pbsbatch.engines.rcnn import First, chosen, in_parts
-from pbsbatch.engines.torch import device_of
+from pbsbatch.engines.torch import device_of, moving
 from pbsbatch.errors import EngineError, GpuLostError, ModelError, one_line
 from pbsbatch.models.folder import WEIGHTS
 from pbsbatch.models.rcnn_facts import RcnnFacts
@@ -57,7 +57,9 @@ def torch_parts(
     place = device_of(device)
     if place.type == "cpu":
         torch.set_num_threads(own_threads() if threads is None else threads)  # of the whole process
-    return TorchParts(network_of(folder), folder.facts, place)
+    net = network_of(folder)
+    with moving():
+        return TorchParts(net, folder.facts, place)
 
 
 class TorchParts:

@@ -6,6 +6,8 @@ an algorithm may depend on the batch's size, and with it the last bits of a resu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ from pbsbatch.nets.detector import DetectorNet, NetSize, Served
 if TYPE_CHECKING:
     from pbsbatch.engines.cuda import CudaRunner
 
-__all__ = ["TorchEngine", "device_of", "served"]
+__all__ = ["TorchEngine", "device_of", "moving", "served"]
 
 CPU_PRECISIONS = ("fp32",)
 CUDA_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -80,7 +82,8 @@ class TorchEngine:
         if cuda:
             from pbsbatch.engines.cuda import CudaRunner
 
-            self._cuda = CudaRunner(self._net, place, CUDA_PRECISIONS[self.precision])
+            with moving():
+                self._cuda = CudaRunner(self._net, place, CUDA_PRECISIONS[self.precision])
         else:
             torch.set_num_threads(own_threads() if threads is None else threads)  # of the whole process
 
@@ -131,6 +134,18 @@ class TorchEngine:
 def _one_by_one(net: Served, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
     slots: list[tuple[Tensor, ...]] = [net(torch.from_numpy(pixels[i : i + 1])) for i in range(len(pixels))]
     return tuple(torch.cat(parts).contiguous().numpy() for parts in zip(*slots, strict=True))
+
+
+@contextmanager
+def moving() -> Iterator[None]:
+    """Give a network to a card: one without room, or of a kind that PyTorch has no kernels for, is an EngineError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(
+            f"PyTorch cannot use this GPU: {one_line(error)[:300]}",
+            cure="Close what else runs on it, mend the driver, or use --engine openvino",
+        ) from error
 
 
 def device_of(asked: str) -> torch.device:

@@ -11,6 +11,7 @@ from threading import Lock
 from pbsbatch import engines, models
 from pbsbatch.config import Config, cores_per_worker, worker_count
 from pbsbatch.engines.base import Engine
+from pbsbatch.engines.memory import memory_of
 from pbsbatch.errors import PlanError, SlideError, one_line
 from pbsbatch.models.base import Model
 from pbsbatch.models.operating import at_operating_point
@@ -124,5 +125,6 @@ def _row(ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engin
         slide_id=ref.id, name=ref.name, width_px=plan.width, height_px=plan.height, mpp=plan.mpp,
         mpp_source=plan.mpp_source, tiles=plan.tiles, strips=plan.strips,
         roi_mm2=plan.roi_level0_px * (plan.mpp / 1000) ** 2, core_share=plan.core_share,
-        memory_bytes=plan.projected_memory(cores_per_worker(config)), disk_bytes=plan.projected_disk,
+        memory_bytes=plan.projected_memory(cores_per_worker(config), memory_of(config.engine)),
+        disk_bytes=plan.projected_disk,
     )  # fmt: skip

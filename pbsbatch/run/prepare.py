@@ -11,6 +11,7 @@ from pbsbatch import __version__
 from pbsbatch.config import Config, cores_per_worker, parse_scales, worker_count
 from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
+from pbsbatch.engines.memory import memory_of
 from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError
 from pbsbatch.models.base import Calibration, Model, Survey
 from pbsbatch.models.scale import estimate_mpp
@@ -133,7 +134,7 @@ def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
     try:
         facts = _facts(bench, content.digest, plan.mpp, plan.mpp_source)
         key = resume_key(facts)
-        _refuse_over_budget(plan, bench.config, ref)
+        _refuse_over_budget(plan, bench.config, ref, f"{bench.engine.name}:{bench.engine.precision}")
         if bench.config.keep_candidates and plan.coarser:
             raise PlanError(
                 "candidates of an image with several magnifications cannot be kept", path=ref.path,
@@ -183,10 +184,10 @@ def _facts(bench: Workbench, content: str, mpp: float, source: str) -> dict[str,
     )  # fmt: skip
 
 
-def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef) -> None:
+def _refuse_over_budget(plan: Plan, config: Config, ref: SlideRef, engine: str) -> None:
     """Refuse a slide whose projected memory exceeds a given budget, and stop a run whose disk cannot hold it."""
     workers = worker_count(config)
-    memory = plan.projected_memory(cores_per_worker(config)) * workers
+    memory = plan.projected_memory(cores_per_worker(config), memory_of(engine)) * workers
     if config.memory is not None and memory > config.memory:
         raise PlanError(
             f"{workers} workers need {memory / 1e9:.2f} GB of memory for it, the budget is "

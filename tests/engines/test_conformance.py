@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import pytest
 
 from pbsbatch.engines.base import DenseEngine
 from pbsbatch.engines.openvino import OpenVINOEngine
+from pbsbatch.engines.plain import LEAST_OPENCV, PlainNetwork
 from pbsbatch.engines.processor import has_bf16, has_int8
 from pbsbatch.engines.torch import TorchEngine
 from pbsbatch.models.folder import ModelFolder
@@ -50,6 +52,17 @@ class TestOpenVINOInt8(_AgainstTorch):
     @pytest.fixture
     def make(self, int8_folder: ModelFolder) -> Callable[[], DenseEngine]:
         return lambda: OpenVINOEngine(int8_folder, "int8", threads=2)
+
+
+@pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < LEAST_OPENCV, reason="this OpenCV is not believed")
+class TestPlain(_AgainstTorch):
+    """What the gate holds engines against: an engine's laws are its own too."""
+
+    tolerance = 1e-5
+
+    @pytest.fixture
+    def make(self, folder: ModelFolder) -> Callable[[], DenseEngine]:
+        return lambda: PlainNetwork(folder, (64, 96))
 
 
 class TestFake(EngineTests):

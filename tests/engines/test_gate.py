@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pbsbatch import models
 from pbsbatch.engines import gate
-from pbsbatch.engines.gate import BATCHES, SHAPE, TOLERANCES, Reference, Wanted, judge, pass_gate, probe_tiles
+from pbsbatch.engines.gate import BATCHES, SHAPE, TOLERANCES, Wanted, judge, pass_gate, probe_tiles
 from pbsbatch.engines.keep import FOLDER
 from pbsbatch.engines.openvino import OpenVINOEngine
 from pbsbatch.engines.processor import has_bf16, has_int8
@@ -124,7 +124,7 @@ def test_the_gate_is_asked_once_for_each_engine_model_machine_and_version(
         made.append("reference")
         return TorchEngine(folder, device="cpu", threads=1)
 
-    reference = Reference("torch fp32", make)
+    reference = [make]
     first = pass_gate(fp16(folder), Wanted("model 1", 0.25), "torch 2.9", reference)
     engine = fp16(folder)
     assert pass_gate(engine, Wanted("model 1", 0.25), "torch 2.9", reference) == first
@@ -143,11 +143,40 @@ def test_the_gate_is_asked_once_for_each_engine_model_machine_and_version(
 
 
 def test_what_fails_is_an_error_with_the_cure_and_leaves_no_stamp(folder: ModelFolder, kept: Path) -> None:
-    reference = Reference("torch fp32", lambda: TorchEngine(folder, device="cpu", threads=1))
+    reference = [lambda: TorchEngine(folder, device="cpu", threads=1)]
     for _ in range(2):
         with pytest.raises(EngineError, match=r"torch in fp16 does not compute here what torch fp32 does.*--engine"):
             pass_gate(fp16(folder, rows_leak), Wanted("model 1", 0.25), "torch 2.9", reference)
     assert list(kept.iterdir()) == []
+
+
+def test_a_reference_that_is_not_here_is_passed_over_and_one_that_agrees_is_enough(
+    folder: ModelFolder, kept: Path
+) -> None:
+    """A wrong reading of a graph must not keep a right engine out; without any reference nothing runs."""
+    asked: list[str] = []
+
+    def missing() -> TorchEngine:
+        asked.append("missing")
+        raise EngineError("OpenCV cannot read it")
+
+    def wrong() -> TorchEngine:
+        asked.append("wrong")
+        return fp16(folder, second_row_stale)
+
+    def right() -> TorchEngine:
+        asked.append("right")
+        return TorchEngine(folder, device="cpu", threads=1)
+
+    with pytest.raises(EngineError, match=r"nothing to hold torch fp16 against: OpenCV cannot read it"):
+        pass_gate(fp16(folder), Wanted("model 1", 0.25), "torch 2.9", [missing])
+    with pytest.raises(EngineError, match=r"does not compute here what torch fp16 does"):
+        pass_gate(fp16(folder), Wanted("model 1", 0.25), "torch 2.9", [missing, wrong])
+    assert list(kept.iterdir()) == []
+    asked.clear()
+    assert pass_gate(fp16(folder), Wanted("model 1", 0.25), "torch 2.9", [missing, wrong, right, wrong])
+    assert asked == ["missing", "wrong", "right"]
+    assert json.loads(next(kept.iterdir()).read_text())["reference"] == "torch fp32"
 
 
 def test_without_a_safe_folder_the_gate_is_asked_every_time(
@@ -155,7 +184,7 @@ def test_without_a_safe_folder_the_gate_is_asked_every_time(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv(FOLDER, str(tmp_path / "file"))
-    reference = Reference("torch fp32", lambda: TorchEngine(folder, device="cpu", threads=1))
+    reference = [lambda: TorchEngine(folder, device="cpu", threads=1)]
     for _ in range(2):
         engine = fp16(folder)
         assert pass_gate(engine, Wanted("model 1", 0.25), "torch 2.9", reference)

@@ -150,7 +150,7 @@ def test_a_graph_that_does_not_fit_says_why(tmp_path: Path) -> None:
     model = onnx.load_from_string(graph_of(output))
     model.graph.node[0].op_type = "Sorcery"
     strange = load(str(write(tmp_path / "strange", model.SerializeToString())))
-    with pytest.raises(ModelError, match=r"OpenVINO cannot run it.*Sorcery"):
+    with pytest.raises(EngineError, match=r"OpenVINO cannot run it.*Sorcery"):
         load_engine(strange, threads=1)
     with pytest.raises(EngineError, match="cannot run on the engine 'torch'"):
         load_engine(load(str(write(tmp_path / "good", graph_of(output)))), "torch")

@@ -96,7 +96,14 @@ def open_compiled(
     for one in wanted:
         if precision == "auto" and one == "int8" and INT8 not in folder.files:
             continue
-        for kept in cache.find(plan_facts(place, baked(folder, one), one)):
+        try:
+            graph = baked(folder, one)
+        except EngineError as error:
+            if precision != "auto":
+                raise
+            refused = str(error)
+            continue
+        for kept in cache.find(plan_facts(place, graph, one)):
             if kept.stamp is None:
                 refused = "the plan that was compiled never passed the parity gate"
                 continue

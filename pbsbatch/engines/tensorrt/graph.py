@@ -16,7 +16,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pbsbatch.engines.tensorrt.widen import widen
-from pbsbatch.errors import EngineError, ModelError, one_line
+from pbsbatch.errors import EngineError, one_line
 from pbsbatch.models.folder import INT8, ONNX, Folder
 
 __all__ = ["PRECISIONS", "baked"]
@@ -50,8 +50,8 @@ def baked(folder: Folder, precision: str) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _cannot(path: Path, error: Exception) -> ModelError:
-    return ModelError(
+def _cannot(path: Path, error: Exception) -> EngineError:
+    return EngineError(
         f"it cannot be made ready for TensorRT: {one_line(error)[:300]}", path=path,
         cure="Export the model again with plain operators",
     )  # fmt: skip

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from pbsbatch.engines.tensorrt.graph import PRECISIONS, baked
-from pbsbatch.errors import EngineError, ModelError
+from pbsbatch.errors import EngineError
 from pbsbatch.models.folder import ModelFolder, write_folder
 from pbsbatch.testing.engines import tiles
 from tests.engines.tiny import FACTS, tiny_onnx, tiny_weights
@@ -66,7 +66,7 @@ def test_what_cannot_be_had_is_an_error(folder: ModelFolder, tmp_path: Path) -> 
     weights = next(c for c in huge.graph.initializer if c.name.endswith("weight"))
     weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) * np.float32(1e9), weights.name))
     other = write_folder(tmp_path / "huge", FACTS, onnx=huge.SerializeToString(), weights=tiny_weights())
-    with pytest.raises(ModelError, match=r"huge/model\.onnx.*numbers that fp16 cannot"):
+    with pytest.raises(EngineError, match=r"huge/model\.onnx.*numbers that fp16 cannot"):
         baked(other, "fp16")
     assert set(PRECISIONS) == {"fp16", "fp32", "int8"}
 
@@ -75,5 +75,5 @@ def test_a_graph_that_is_none_is_refused(tmp_path: Path) -> None:
     graph = onnx.load_from_string(tiny_onnx())
     graph.graph.node[1].op_type = "Wobble"
     other = write_folder(tmp_path / "m", FACTS, onnx=graph.SerializeToString(), weights=tiny_weights())
-    with pytest.raises(ModelError, match=r"cannot be made ready for TensorRT.*followed by one Cast"):
+    with pytest.raises(EngineError, match=r"cannot be made ready for TensorRT.*followed by one Cast"):
         baked(other, "fp32")
