@@ -2,8 +2,9 @@
 
 `python -m benchmarks.study NAME [--data DIR] [--model NAME|PATH]` runs benchmarks/studies/NAME.toml, appends its rows
 to benchmarks/results/study_NAME.csv and prints what is shown of them, with the published figures beside ours; `--smoke`
-runs it in seconds and records nothing. Without NAME the studies are listed. `--readme` writes what was recorded last of
-each into README.md. Where the data is not at hand a study is skipped with one line.
+runs it in seconds and records nothing. --output DIR keeps pictures, and what was done of a study that takes long, so
+that it goes on where it was broken off. Without NAME the studies are listed. `--readme` writes what was recorded last
+of each into README.md. Where the data is not at hand a study is skipped with one line.
 """
 
 from __future__ import annotations
@@ -66,15 +67,16 @@ def names() -> list[str]:
     return sorted(path.stem for path in STUDIES.glob("*.toml"))
 
 
-def run(study: Study, data: Path, model: str) -> Rows:
-    """Return the rows of a study."""
-    from benchmarks.studies import classifiers, detection, seams, two_stage, typed
+def run(study: Study, data: Path, model: str, output: Path | None = None) -> Rows:
+    """Return the rows of a study; what else it leaves goes into a folder, if there is one."""
+    from benchmarks.studies import adaptation, classifiers, detection, seams, two_stage, typed
 
     kinds: dict[str, Callable[[Mapping[str, Any], Path, str], Rows]] = {
         "detection": detection.cbc, "composites": detection.composites, "seams": seams.seams, "typed": typed.typed,
         "two-stage": two_stage.two_stage, "classifiers": classifiers.classifiers,
+        "adaptation": adaptation.adaptation,
     }  # fmt: skip
-    return kinds[study.kind](study.settings, data, model)
+    return kinds[study.kind]({**study.settings, "output": output}, data, model)
 
 
 def main() -> None:
@@ -82,6 +84,7 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="of the study; none: list them")
     parser.add_argument("--data", type=Path, help="folder of the public data sets (default: PBSBATCH_DATA)")
     parser.add_argument("--model", default="smear")
+    parser.add_argument("--output", type=Path, help="folder for pictures, and for what is done so far")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="seconds instead of minutes; nothing is recorded")
     size.add_argument("--short", action="store_true", help="minutes instead of hours, for a study that has it")
@@ -101,7 +104,7 @@ def main() -> None:
     if data is None or missing:
         print(f"skipped {study.name}: no {' and '.join(missing)} in {data or 'PBSBATCH_DATA'}; give --data DIR")
         return
-    rows = run(study, data, asked.model)
+    rows = run(study, data, asked.model, asked.output)
     if not (asked.no_record or asked.smoke):
         record.append(f"study_{study.name}", rows)
     if asked.json:

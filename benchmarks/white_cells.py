@@ -69,9 +69,10 @@ def held_out(data: Path) -> Split:
         return load(read_settings(folder / "classifier.toml"), data)[0]["hold-out"]
 
 
-def of_fields(classifier: CellClassifier, data: Path) -> Iterator[tuple[str, Image]]:
-    """Yield each laboratory's white cells as a run would cut them."""
+def of_fields(classifier: CellClassifier, data: Path, side: int = 0) -> Iterator[tuple[str, Image]]:
+    """Yield each laboratory's white cells as a run would cut them, or in the middle of pictures of another side."""
     facts = classifier.folder.facts
+    side = side or facts.crop_px
     found: dict[str, list[Image]] = {}
     for split in ("train", "val"):
         for sample in read(DataSet(data / "txl", "yolo", split))[0]:
@@ -79,8 +80,8 @@ def of_fields(classifier: CellClassifier, data: Path) -> Iterator[tuple[str, Ima
             height, width = field.pixels.shape[:2]
             for x0, y0, x1, y1 in field.boxes[field.classes == WHITE]:
                 if min(x0, y0, width - x1, height - y1) >= 1:
-                    x, y = (int(np.floor((a + b - facts.crop_px) / 2 + 0.5)) for a, b in ((x0, x1), (y0, y1)))
-                    crop = np.ascontiguousarray(window(field.pixels, x, y, facts.crop_px))
+                    x, y = (int(np.floor((a + b - side) / 2 + 0.5)) for a, b in ((x0, x1), (y0, y1)))
+                    crop = np.ascontiguousarray(window(field.pixels, x, y, side))
                     found.setdefault(sample.name.split("_")[0], []).append(crop)
     yield from ((laboratory, np.stack(crops)) for laboratory, crops in sorted(found.items()))
 

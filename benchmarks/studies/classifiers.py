@@ -30,7 +30,7 @@ from pbsbatch.train.classifier.pictures import Split, load
 from pbsbatch.train.classifier.report import protocol_of
 from pbsbatch.train.classifier.settings import Settings, read_settings
 
-__all__ = ["classifiers"]
+__all__ = ["classifiers", "thinned"]
 
 SHIPPED = "differential"
 
@@ -42,12 +42,12 @@ def classifiers(settings: Mapping[str, Any], data: Path, _: str) -> list[dict[st
         base = read_settings(folder / "classifier.toml", {**settings["course"], "loaders": 0, "minutes": 0.0})
     splits, _ = load(base, data)
     if settings.get("most_cells"):
-        splits = {name: Split(_thinned(split, settings["most_cells"])) for name, split in splits.items()}
+        splits = {name: Split(thinned(split, settings["most_cells"])) for name, split in splits.items()}
     rows = [_taught(replace(base, arch=arch), splits) for arch in settings["archs"]]
     return [*rows, _shipped(base, splits["hold-out"])]
 
 
-def _thinned(split: Split, most: int) -> list[Any]:
+def thinned(split: Split, most: int) -> list[Any]:
     """Return so many cells of a split, of all types."""
     order = np.lexsort((np.arange(len(split.cells)), _nth(split.types)))
     return [split.cells[i] for i in order[:most]]

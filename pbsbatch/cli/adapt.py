@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from pbsbatch.train.adapt.adapt import Outcome, Source
+    from pbsbatch.train.adapt.labels import Names
 
 __all__ = ["adapt_model"]
 
@@ -89,24 +91,31 @@ def adapt_model(
     show = console()
     cells = read_target(target, folder.facts, known, said, mpp=mpp, seed=seed)
     show.print(f"{some(len(cells.cells), 'cell')} of {escape(str(target))}", soft_wrap=True)
+    skipped: list[str] = []
+    home = None if source is None else _source(source, source_mpp, known, skipped)
     done = adapt(
-        folder, cells, output, method=method, source=None if source is None else _source(source, source_mpp), seed=seed,
-        steps=steps,        say=lambda text: show.print(f"[dim]{escape(text)}[/]", soft_wrap=True),
+        folder, cells, output, method=method, source=home, seed=seed, steps=steps,
+        say=lambda text: show.print(f"[dim]{escape(text)}[/]", soft_wrap=True),
     )  # fmt: skip
+    done = replace(done, left_out=(*done.left_out, *skipped))
     for line in _told(done):
         show.print(line, soft_wrap=True)
     show.print(f"[bold]model[/] {escape(str(output))}; use it by `pbsbatch run --classifier {escape(str(output))}`")
 
 
-def _source(root: Path, mpp: float | None) -> Source:
-    """Return the source's cells, split as training splits them."""
+def _source(root: Path, mpp: float | None, names: Names, skipped: list[str]) -> Source:
+    """Return the source's cells, split as training splits them; what cannot be read is appended to `skipped`."""
+    from pbsbatch.errors import one_line
     from pbsbatch.train.adapt.adapt import Source
+    from pbsbatch.train.adapt.labels import LEFT_OUT
     from pbsbatch.train.classifier.pictures import load
     from pbsbatch.train.classifier.settings import read_settings
 
-    over = {} if mpp is None else {"pictures": [{"path": ".", "mpp": mpp}]}
+    called = [{"begins": name, "is_a": wanted} for name, wanted in names.mapping.items() if wanted != LEFT_OUT]
+    over = {} if mpp is None else {"pictures": [{"path": ".", "mpp": mpp, "rename": called}]}
     with resources.as_file(resources.files("pbsbatch.train") / "configs") as configs:
-        parts, _ = load(read_settings(configs / "classifier.toml", over), root)
+        settings = read_settings(configs / "classifier.toml", over)
+        parts, _ = load(settings, root, lambda path, why: skipped.append(one_line(f"{path}: {why}")))
     return Source(parts["train"], parts["hold-out"])
 
 

@@ -31,6 +31,8 @@ __all__ = ["LEAST", "Outcome", "Source", "adapt"]
 
 LEAST = 30
 """Cells that can be adapted to."""
+MOST_UNLIKE = 0.5
+"""Share of a target's pictures that the classifier finds strange, beyond which they may show something else."""
 FEW = 5
 """A type that so few cells are called is taught by them badly."""
 
@@ -71,13 +73,13 @@ def adapt(
     _refuse_few(target)
     say("looking for the glasses through which the classifier knows these cells best")
     glasses = best_glasses(model, target.cells, seed)
-    none = strangers(model, target.cells, glasses)
+    none, unlike = strangers(model, target.cells, glasses)
     cells = [cell for cell, is_none in zip(target.cells, none.tolist(), strict=True) if not is_none]
     left_out = (*target.left_out, *_named(target.cells, none.tolist()))
     _refuse_few(Target(tuple(cells), left_out))
     known = Split([cell for cell in cells if cell.label])
     task = Task(model, [c for c in cells if not c.label], known, None if source is None else source.train, seed, steps)
-    notes = tuple(_notes(model, task, glasses))
+    notes = (*_doubts(unlike, target), *_notes(model, task, glasses))
     say(f"{method}: {METHODS[method].what}")
     net = adapted(method, task, glasses)
     say("holding it against where it comes from")
@@ -109,17 +111,26 @@ def _refuse(method: str, source: Source | None, output: Path) -> None:
 
 
 def _refuse_few(target: Target) -> None:
-    unnamed = sum(not cell.label for cell in target.cells)
-    if unnamed < LEAST:
+    if len(target.cells) < LEAST:
         why = f"; {len(target.left_out)} were left out, first {target.left_out[0]}" if target.left_out else ""
         raise UsageError(
-            f"{unnamed} cells without a label are too few to adapt to{why}",
+            f"{len(target.cells)} cells are too few to adapt to{why}",
             cure=f"Give at least {LEAST}; several hundred from several slides are better",
         )  # fmt: skip
 
 
 def _named(cells: Sequence[Cell], none: Sequence[bool]) -> list[str]:
     return [f"{c.name}: no cell, or unlike any type" for c, is_none in zip(cells, none, strict=True) if is_none]
+
+
+def _doubts(unlike: float, target: Target) -> list[str]:
+    """Return whether the target may be none: a laboratory may look strange, but so do pictures of no white cells."""
+    if unlike <= MOST_UNLIKE:
+        return []
+    return [
+        f"{100 * unlike:.0f} % of {len(target.cells)} pictures are unlike any cell that the classifier knows, through "
+        "glasses too: look whether they show a white cell each, in the middle, at the scale that is said"
+    ]
 
 
 def _notes(model: Model, task: Task, glasses: Glasses) -> list[str]:
@@ -130,7 +141,7 @@ def _notes(model: Model, task: Task, glasses: Glasses) -> list[str]:
     if (counts > 0).sum() < 2:
         raise UsageError(
             f"all {len(cells)} cells are called {TYPES[int(counts.argmax())]}: one type tells nothing about the others",
-            cure="Give cells of whole slides, not of one type",
+            cure="Give cells of whole slides, not of one type, and look whether each picture shows a white cell",
         )  # fmt: skip
     few = [f"{TYPES[t]} {counts[t]}" for t in range(len(TYPES)) if counts[t] < FEW]
     notes = [f"few or no cells to adapt by: {', '.join(few)}; these types stay nearly as they were"] if few else []

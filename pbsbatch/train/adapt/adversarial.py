@@ -2,7 +2,8 @@
 
 Laws. A batch is half of the source and half of the target, types of the source as often as each other; the weight of
 the reversed gradient rises from 0 along the schedule that was published. Of the target nothing is learned but whose
-the cells are, and the labels of those that a person named.
+the cells are, and the labels of those that a person named. Crops are changed by the switches of the adaptation study,
+both laboratories' alike: in the colours of yet others (train.classifier.crops) nobody could tell whose they are.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from torch import Tensor, nn
 
 from pbsbatch.errors import UsageError
 from pbsbatch.nets.classifier import ClassifierNet
-from pbsbatch.train.adapt.task import Task
+from pbsbatch.train.adapt.task import Model, Task
 from pbsbatch.train.adapt.teach import teach
 from pbsbatch.train.batches import normalised
+from pbsbatch.train.classifier.augment_study import vector_of
 from pbsbatch.train.classifier.batches import batches
+from pbsbatch.train.classifier.crops import StudyCutter
 from pbsbatch.train.classifier.loss import label_loss
+from pbsbatch.train.classifier.pictures import Split
 
 __all__ = ["Adversary", "Course", "adversarial", "weight_of"]
 
 SMOOTHING, FINE, HIDDEN = 0.05, 0.3, 64
+SWITCHES = "adaptation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +82,12 @@ def adversarial(task: Task, course: Course = Course()) -> ClassifierNet:
     steps = 2 * task.steps
     net, model = task.model.copy(), task.model
     adversary = Adversary(net.kinds.in_features)
-    source = batches(
-        model.cutter(task.source.cells, task.source.weights(1.0)), task.source.kinds, task.seed * 101, course.half
-    )
-    even = np.full(len(task.cells), 1 / len(task.cells))
-    nothing = np.ones((len(task.cells), net.kinds.out_features), np.bool_)
-    target = batches(model.cutter(task.cells, even), nothing, task.seed * 101 + 1, course.half)
-    known = task.known
-    named = batches(
-        model.cutter(known.cells, known.weights(1.0)), known.kinds, task.seed * 101 + 2, course.half
-    ) if len(known.cells) else None  # fmt: skip
+    known, all_of = task.known, Split([*task.cells, *task.known.cells])
+    seed = task.seed * 101
+    source = batches(_changed(model, task.source, 1.0), task.source.kinds, seed, course.half)
+    nothing = np.ones((len(all_of.cells), net.kinds.out_features), np.bool_)
+    target = batches(_changed(model, all_of, 0.0), nothing, seed + 1, course.half)
+    named = batches(_changed(model, known, 1.0), known.kinds, seed + 2, course.half) if len(known.cells) else None
     whose = torch.cat([torch.zeros(course.half), torch.ones(course.half)])
 
     def loss(step: int) -> Tensor:
@@ -105,3 +106,9 @@ def adversarial(task: Task, course: Course = Course()) -> ClassifierNet:
         return label_loss(net.kinds(net.drop(taught)), kinds, SMOOTHING, FINE) + confused
 
     return teach(net, loss, steps, course.rate, norms=True, more=adversary)
+
+
+def _changed(model: Model, split: Split, balance: float) -> StudyCutter:
+    """Return what makes the crops of cells."""
+    weights = split.weights(balance) if balance else None
+    return StudyCutter(model.crops(split.cells), vector_of((SWITCHES,)), weights)

@@ -27,6 +27,8 @@ from pbsbatch.train.classifier.pictures import Cell, Split
 __all__ = ["MOST_WORSE", "Guarded", "Measure", "between", "by_agreement", "by_source", "guarded"]
 
 MOST_WORSE = 0.01
+RARE = 20
+"""Types of fewer cells count together in an agreement: one cell of a type that came once would undo all."""
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
@@ -97,11 +99,12 @@ def by_agreement(model: Model, cells: Sequence[Cell], glasses: Glasses) -> Measu
     asked, types = [crops[i] for i in sure.tolist()], said.types[sure]
     return Measure(
         "agreement with the source on target cells that look like its own", len(asked),
-        lambda net: balanced(look(net, asked)[0], types) if len(asked) else 1.0,
+        lambda net: balanced(look(net, asked)[0], types, RARE) if len(asked) else 1.0,
     )  # fmt: skip
 
 
-def balanced(logits: NDArray[np.float64], types: NDArray[np.int64]) -> float:
-    """Return the mean over types of the share that is called so."""
-    called = of_types(chances_of(logits)).argmax(1)
-    return float(np.mean([(called[types == t] == t).mean() for t in np.unique(types)]))
+def balanced(logits: NDArray[np.float64], types: NDArray[np.int64], rare: int = 1) -> float:
+    """Return the mean over types of the share that is called so; types of fewer cells than `rare` count as one."""
+    right = of_types(chances_of(logits)).argmax(1) == types
+    groups = np.where(np.bincount(types)[types] < rare, -1, types)
+    return float(np.mean([right[groups == g].mean() for g in np.unique(groups)]))

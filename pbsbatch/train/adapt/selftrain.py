@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pbsbatch.errors import UsageError
 from pbsbatch.models.taxonomy import TYPES, chances_of, of_types
 from pbsbatch.nets.classifier import ClassifierNet
 from pbsbatch.train.adapt.glasses import PLAIN, Glasses
@@ -63,7 +64,7 @@ class Chosen:
 def chosen(chances: F64, share: float) -> Chosen:
     """Return the surest share of each type that is called, each type drawn as often as every other."""
     called, sure = chances.argmax(1), chances.max(1)
-    rows = []
+    rows = [np.zeros(0, np.intp)]
     for t in np.unique(called):
         mine = np.flatnonzero((called == t) & (sure >= LEAST_CHANCE))
         rows.append(mine[np.argsort(-sure[mine], kind="stable")][: int(np.ceil(share * len(mine)))])
@@ -71,16 +72,14 @@ def chosen(chances: F64, share: float) -> Chosen:
     types = called[which]
     counts = np.bincount(types, minlength=len(TYPES))
     weights = 1.0 / counts[types]
-    return Chosen(which, np.asarray(types, np.int64), np.asarray(weights / weights.sum(), np.float64))
+    return Chosen(which, np.asarray(types, np.int64), np.asarray(weights / max(weights.sum(), 1e-9), np.float64))
 
 
 def self_trained(task: Task, glasses: Glasses = PLAIN, course: Course = Course()) -> ClassifierNet:
     """Return the network taught by itself on the target, in rounds."""
     net, model = task.model.copy(), task.model
     for number, share in enumerate(SHARES):
-        seen = (glasses if number == 0 else PLAIN).crops(task.cells, model)
-        logits, _ = look(net.eval(), seen)
-        told = chosen(of_types(chances_of(logits)), share)
+        told = _told(net.eval(), task, glasses if number == 0 else PLAIN, share)
         cells, kinds, weights = _with_known(task, told)
         if glasses != PLAIN:
             cells = [*cells, *(glasses.seen(cell) for cell in cells)]
@@ -90,12 +89,26 @@ def self_trained(task: Task, glasses: Glasses = PLAIN, course: Course = Course()
     return net
 
 
+def _told(net: ClassifierNet, task: Task, glasses: Glasses, share: float) -> Chosen:
+    """Return what a network is surest of. Raises UsageError where that is nothing and no label is known."""
+    if not task.cells:
+        return chosen(np.zeros((0, len(TYPES))), share)
+    told = chosen(of_types(chances_of(look(net, glasses.crops(task.cells, task.model))[0])), share)
+    if not len(told.which) and not len(task.known.cells):
+        raise UsageError(
+            f"none of {len(task.cells)} cells is called anything with a chance of {LEAST_CHANCE}",
+            cure="Label a few cells of each type (--labels), and look whether these pictures show white cells",
+        )  # fmt: skip
+    return told
+
+
 def _with_known(task: Task, told: Chosen) -> tuple[Sequence[Cell], NDArray[np.bool_], F64]:
     """Return cells, what each may be, and how often it is drawn: the chosen and the known ones."""
     named = Split([_called(task.cells[i], t) for i, t in zip(told.which.tolist(), told.types.tolist(), strict=True)])
     if not len(task.known.cells):
         return named.cells, named.kinds, told.weights
     weights = np.concatenate([(1 - KNOWN_SHARE) * told.weights, KNOWN_SHARE * task.known.weights(1.0)])
+    weights /= weights.sum()  # nothing may have been chosen
     return [*named.cells, *task.known.cells], np.concatenate([named.kinds, task.known.kinds]), weights
 
 

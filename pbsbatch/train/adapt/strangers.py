@@ -21,10 +21,11 @@ FAR = 5.0
 """Scaled median deviations from the middle."""
 
 
-def strangers(model: Model, cells: Sequence[Cell], glasses: Glasses) -> NDArray[np.bool_]:
-    """Say which cells are none."""
+def strangers(model: Model, cells: Sequence[Cell], glasses: Glasses) -> tuple[NDArray[np.bool_], float]:
+    """Say which cells are none, and which share of all the classifier calls strange."""
     strange = model.ordinary.of(model.look(glasses.crops(cells, model))[1])
     middle = np.median(strange)
     spread = 1.4826 * np.median(np.abs(strange - middle))
     unnamed = np.array([not cell.label for cell in cells])
-    return np.asarray(unnamed & (strange > max(model.facts.strange_from, middle + FAR * spread)), np.bool_)
+    none = unnamed & (strange > max(model.facts.strange_from, middle + FAR * spread))
+    return np.asarray(none, np.bool_), float((strange > model.facts.strange_from).mean())

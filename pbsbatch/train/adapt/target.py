@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pbsbatch.datasets.readers.fields import PICTURES
 from pbsbatch.datasets.readers.problems import DataError
@@ -26,10 +27,12 @@ from pbsbatch.train.classifier.pictures import Cell, decoded
 
 __all__ = ["Target", "is_run", "of_folder", "of_run", "read_target"]
 
+Image = NDArray[np.uint8]
+
 MOST = 3000
 """Cells that are taken: more teach nothing new and take their time."""
 AROUND = 1.5
-"""Side of the picture that is kept of a cell, in sides of a crop: training turns and moves it."""
+"""Side of the picture that is kept of a cell, in sides of a crop: training turns and moves it, and no more is held."""
 ROWS = 1 << 18
 SHOWN = 3
 
@@ -82,14 +85,22 @@ def of_folder(
         )
     _refuse_unknown(labels, set(files), root)
     cells, left_out = [], []
+    scale = mpp or facts.crop_mpp
+    most = int(np.ceil(AROUND * facts.crop_px * facts.crop_mpp / scale))
     for name in _some(list(files), set(labels), seed):
         try:
-            cells.append(Cell(name, labels.get(name, ""), decoded(files[name]), mpp or facts.crop_mpp))
+            cells.append(Cell(name, labels.get(name, ""), _middle(decoded(files[name]), most), scale))
         except DataError as error:
             left_out.append(one_line(error))
         except OSError as error:
             left_out.append(one_line(f"{files[name]}: cannot be read ({error.strerror})"))
     return Target(tuple(cells), tuple(left_out))
+
+
+def _middle(pixels: Image, most: int) -> Image:
+    """Return the middle of a picture, of so many pixels at most along either side."""
+    top, left = (max(0, (length - most) // 2) for length in pixels.shape[:2])
+    return pixels[top : top + most, left : left + most].copy()
 
 
 def of_run(run: Run, facts: ClassifierFacts, names: Names, labels: Mapping[str, str], *, seed: int = 1) -> Target:

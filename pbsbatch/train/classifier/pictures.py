@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.datasets.duplicates import Groups, group
+from pbsbatch.datasets.headers import claimed_pixels
 from pbsbatch.datasets.readers import CellPicture, DataError, read_folders
 from pbsbatch.models.taxonomy import KINDS, TYPES, kinds_of, of_types
 from pbsbatch.train.classifier.augment_study import apply, vector_of
@@ -184,13 +185,20 @@ def _refuse_unknown(folder: Path, found: Sequence[CellPicture]) -> None:
     said = ", ".join(repr(name) + (f" (is it {close[0]}?)" if close else "") for name, close in near.items())
     raise DataError(
         f"no type or kind of cell is called {said}; there are {', '.join(known)}", path=folder,
-        cure=f"Say what they are: --rename {unknown[0]}={(near[unknown[0]] or ['lymphocyte'])[0]}, or in the settings",
+        cure=f"Say what they are: --rename {unknown[0]}={(near[unknown[0]] or ['lymphocyte'])[0]}, or in the settings, "
+        "or in the --map file of `models adapt`",
     )  # fmt: skip
 
 
 def decoded(path: Path) -> NDArray[np.uint8]:
     """Return the pixels of a picture of one cell. Raises DataError where it is none."""
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+    encoded = path.read_bytes()
+    if (claimed_pixels(encoded) or 0) > MOST_PX**2:
+        raise DataError(f"{claimed_pixels(encoded):,} pixels are no cell", path=path, cure="Mend it or take it away")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded or b"\0", np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # of what claims more than OpenCV's own limit
+        pixels = None
     if pixels is None or not LEAST_PX <= min(pixels.shape[:2]) <= max(pixels.shape[:2]) <= MOST_PX:
         what = "it cannot be decoded" if pixels is None else f"{pixels.shape[1]}x{pixels.shape[0]} pixels are no cell"
         raise DataError(what, path=path, cure="Mend it or take it away")

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from pbsbatch.cli.adapt import adapt_model
+from pbsbatch.datasets.duplicates import Groups
 from pbsbatch.engines.load import load_classifier as load_engine
 from pbsbatch.errors import UsageError
 from pbsbatch.models.load import load_classifier
 from pbsbatch.models.taxonomy import CALLED
 from pbsbatch.train.adapt.guard import balanced
+from pbsbatch.train.adapt.methods import DEFAULT
+from pbsbatch.train.classifier import pictures
 from pbsbatch.train.classifier.pictures import Split
-from tests.train.adapt.drawn import abroad, model_of, strip, taught, write_pictures
+from tests.train.adapt.drawn import NAMES, abroad, home, model_of, strip, taught, write_pictures
 from tests.train.test_command import models
 
 
@@ -76,9 +83,44 @@ def test_what_cannot_be_done_is_refused(there: Path, more: tuple[str, ...], said
     assert not (there / "other").exists()
 
 
+def test_the_default_of_the_command_is_the_one_that_won() -> None:
+    assert inspect.signature(adapt_model).parameters["method"].default == DEFAULT
+
+
+def test_the_source_guards_by_its_own_class_names_and_says_what_it_cannot_read(
+    there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "group", _alone)
+    for cell in home(40, 700).cells:
+        write_pictures(tmp_path / "home" / f"Typ {cell.label[:4]}", Split([cell]))
+    (tmp_path / "home" / "Typ plat" / "broken.png").write_bytes(b"x")
+    asked = ("--target", there / "crops", "--source", tmp_path / "home", "--source-mpp", 0.4, "--steps", 3)
+    with pytest.raises(UsageError, match=r"'Typ lymp'.*--map"):
+        adapt(there, *asked, "-o", tmp_path / "new")
+    names = "".join(f"Typ {name[:4]},{name}\n" for name in NAMES)
+    (tmp_path / "map.csv").write_text(names)
+    said = adapt(there, *asked, "--map", tmp_path / "map.csv", "--method", "adversarial", "-o", tmp_path / "new")
+    assert "held-out cells of the source" in said and "Typ plat/broken.png: it cannot be decoded" in said
+
+
+def _alone(pixels: Sequence[object]) -> Groups:
+    """Say that no drawn cell is another's duplicate: all of a type look alike to who looks for duplicates."""
+    return Groups(np.arange(len(pixels)), (), ())
+
+
+def test_pictures_of_no_white_cells_are_doubted(there: Path, tmp_path: Path) -> None:
+    cells = abroad(12)
+    for n, cell in enumerate(cells.cells):
+        if n % 4:
+            cell.pixels[:] = np.random.default_rng(n).integers(0, 256, cell.pixels.shape)
+    write_pictures(tmp_path / "noise", cells)
+    said = adapt(there, "--target", tmp_path / "noise", "--steps", 2, "-o", tmp_path / "out")
+    assert re.search(r"note: \d+ % of 48 pictures are unlike any cell", said)
+
+
 def test_few_cells_and_one_type_are_refused(there: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "few", abroad(2))
-    with pytest.raises(UsageError, match=r"8 cells without a label are too few.*at least 30"):
+    with pytest.raises(UsageError, match=r"8 cells are too few.*at least 30"):
         adapt(there, "--target", tmp_path / "few", "-o", tmp_path / "out")
     dots = Split([cell for cell in abroad(40).cells if cell.label == "platelet"])
     write_pictures(tmp_path / "one", dots)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pbsbatch.errors import UsageError
-from pbsbatch.models.taxonomy import TYPES
+from pbsbatch.models.taxonomy import KINDS, TYPES, kinds_of
 from pbsbatch.nets.classifier import ClassifierNet
 from pbsbatch.train.adapt.adversarial import Adversary, weight_of
 from pbsbatch.train.adapt.glasses import PLAIN, Glasses, best_glasses, common_look
@@ -126,6 +126,26 @@ def test_what_is_no_cell_is_left_out_and_what_has_a_label_is_not(model: Model) -
     glasses = best_glasses(model, cells)
     others = [replace(c, name=f"stripes-{i}", pixels=strip(c.pixels)) for i, c in enumerate(cells[:3])]
     named = replace(others[0], label="neutrophil")
-    none = strangers(model, [*cells, *others, named], glasses)
+    none, unlike = strangers(model, [*cells, *others, named], glasses)
     assert none[len(cells) :].tolist() == [True, True, True, False]
-    assert none[: len(cells)].mean() <= 0.05
+    assert none[: len(cells)].mean() <= 0.05 and unlike < 0.5
+
+
+def test_one_cell_of_a_rare_type_does_not_undo_all() -> None:
+    types = np.array([0] * 40 + [1] * 40 + [2, 3])
+    called = types.copy()
+    called[-1] = 0
+    logits = np.where(np.arange(len(KINDS)) == np.array([kinds_of(TYPES[t])[0] for t in called])[:, None], 9.0, 0.0)
+    assert balanced(logits, types) == 0.75 and balanced(logits, types, 20) == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+def test_labels_alone_teach_and_nothing_sure_without_labels_is_said(model: Model) -> None:
+    net = adapted(DEFAULT, Task(model, [], abroad(10, 300), steps=20), PLAIN)
+    assert right(model, net, abroad(30, 500)) > right(model, model.net, abroad(30, 500)) + 0.05
+    doubtful = replace(model, net=model.copy())
+    torch.nn.init.zeros_(doubtful.net.kinds.weight)
+    torch.nn.init.zeros_(doubtful.net.kinds.bias)
+    cells = unnamed(abroad(10, 100))
+    with pytest.raises(UsageError, match=r"none of 40 cells is called anything.*--labels"):
+        adapted(DEFAULT, Task(doubtful, cells, Split([]), steps=2), PLAIN)
+    adapted(DEFAULT, Task(doubtful, cells, abroad(1, 300), steps=2), PLAIN)

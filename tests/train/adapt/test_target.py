@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -94,12 +96,29 @@ def test_a_folder_gives_its_pictures_and_names_the_broken_ones(tmp_path: Path) -
     root = write_pictures(tmp_path / "crops", cells)
     (root / "broken.png").write_bytes(b"no picture")
     (root / "empty.jpg").write_bytes(b"")
+    claim = struct.pack(">I4sIIBBBBB", 13, b"IHDR", 60_000, 60_000, 8, 2, 0, 0, 0)
+    (root / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + claim)
     (root / "notes.txt").write_text("no picture, and none is meant")
     found = read_target(root, FACTS, Names(), {"monocyte-1.png": "monocyte"}, mpp=0.3)
     assert {cell.name for cell in found.cells} == {cell.name for cell in cells.cells}
     assert {cell.mpp for cell in found.cells} == {0.3}
     assert {cell.name: cell.label for cell in found.cells if cell.label} == {"monocyte-1.png": "monocyte"}
-    assert len(found.left_out) == 2 and all("cannot be decoded" in reason for reason in found.left_out)
+    assert [reason.split(": ")[1][:24] for reason in found.left_out] == [
+        "it cannot be decoded. Me", "it cannot be decoded. Me", "3,600,000,000 pixels are",
+    ]  # fmt: skip
+
+
+def test_of_a_large_picture_the_middle_is_kept(tmp_path: Path) -> None:
+    pixels = np.zeros((400, 700, 3), np.uint8)
+    pixels[190:210, 340:360] = 255
+    assert cv2.imwrite(str(tmp_path / "one.png"), pixels)
+    cell = read_target(tmp_path, FACTS, Names(), {}, mpp=2 * FACTS.crop_mpp).cells[0]
+    side = int(np.ceil(0.75 * FACTS.crop_px))
+    assert cell.pixels.shape == (side, side, 3) and (cell.pixels[side // 2 - 8 : side // 2 + 8] == 255).any()
+    assert np.array_equal(
+        plain(cell, FACTS.crop_px, FACTS.crop_mpp),
+        plain(replace(cell, pixels=pixels), FACTS.crop_px, FACTS.crop_mpp),
+    )  # fmt: skip
 
 
 def test_of_many_cells_all_labelled_ones_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
