@@ -46,6 +46,7 @@ class Study:
     settings: Mapping[str, Any]
     shown: Mapping[str, str]  # columns that a reader sees, with their titles
     published: Sequence[Published]
+    brief: Mapping[str, Sequence[str]]  # of the rows, README.md has those with such values alone
 
 
 def read(name: str, size: str = "") -> Study:
@@ -59,7 +60,8 @@ def read(name: str, size: str = "") -> Study:
     settings = table["settings"] | (table[size] if size else {})
     published = [Published(**row) for row in table.get("published", [])]
     needs = settings.get("needs", table["needs"])
-    return Study(name, table["title"], table["kind"], needs, settings, table["shown"], published)
+    brief = table.get("brief", {})
+    return Study(name, table["title"], table["kind"], needs, settings, table["shown"], published, brief)
 
 
 def names() -> list[str]:
@@ -140,6 +142,7 @@ def _recorded(study: Study) -> str:
     with path.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     last = [row for row in rows if row["date"] == rows[-1]["date"]]
+    last = [row for row in last if all(row[column] in values for column, values in study.brief.items())]
     model = f", {last[0]['model']} {last[0]['version']}" if "model" in last[0] else ""
     return f"\n**{study.title}** (`{path.name}`{model})\n\n{markdown(beside(study, last))}"
 

@@ -43,13 +43,15 @@ def test_without_data_it_is_skipped_with_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["study", name, "--data", str(tmp_path)])
     study.main()
-    assert re.fullmatch(rf"skipped {name}: no (txl|pbc|cbc) in .*; give --data DIR\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        rf"skipped {name}: no (txl|pbc|cbc)( and txl)? in .*; give --data DIR\n", capsys.readouterr().out
+    )
 
 
 def test_unknown_studies_are_refused_and_all_are_listed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match="no study 'x': there are cbc"):
+    with pytest.raises(SystemExit, match="no study 'x': there are adaptation, cbc"):
         study.read("x")
     with pytest.raises(SystemExit, match="the study cbc has no short setting"):
         study.read("cbc", "short")
@@ -83,6 +85,15 @@ def test_the_readme_gets_the_rows_that_were_recorded_last(tmp_path: Path, monkey
     told = study.with_table(told)
     assert "0.75" in told and "0.25" not in told and "`study_stitched.csv`, m 3" in told
     assert told.startswith("above\n") and told.endswith("below\n") and told.count("not recorded") == len(NAMES) - 1
+
+
+def test_of_a_long_table_the_readme_shows_what_the_file_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    asked = study.read("adaptation")
+    rows = [{"part": "shifts", "target": target, "network": "n"} for target in ("stain", asked.brief["target"][0])]
+    record.append("study_adaptation", rows)
+    told = study.with_table(f"{study.BEGIN}\n{study.END}")
+    assert f"| shifts | {asked.brief['target'][0]} |" in told and "| stain |" not in told
 
 
 def test_the_readme_shows_the_recorded_results() -> None:
