@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from pbsbatch.cli import app
+from pbsbatch.cli.prose import joined
 
 HEAVY = ("numpy", "cv2", "numba", "zarr", "dask", "distributed", "pyvips", "openslide", "openvino", "torch", "tifffile")
 
@@ -40,6 +46,24 @@ def test_every_commands_help_has_an_example(command: list[str]) -> None:
     done = pbsbatch(*command, "--help")
     assert done.returncode == 0
     assert f"pbsbatch {' '.join(command)}" in done.stdout
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, each in getattr(command, "commands", {}).items():
+        yield from leaves(each, (*path, name))
+    if not hasattr(command, "commands"):
+        yield " ".join(path), command
+
+
+def test_all_help_has_an_example_and_paragraphs_that_fit_any_window() -> None:
+    """Lines that end where the source's did leave ragged text in a window of another width."""
+    found = dict(leaves(get_command(app)))
+    assert {"report", "draw", "export", "evaluate", "tune", "data compose", "models train detector"} <= set(found)
+    for path, command in found.items():
+        text = f"{command.help}\n\n{command.epilog}"
+        assert f"pbsbatch {path}" in text, path
+        assert all("\n" not in p.strip() or p.startswith(" ") for p in text.split("\n\n")), path
+    assert joined("one\ntwo\n\n    a = 1\n    b = 2") == "one two\n\n    a = 1\n    b = 2"
 
 
 def test_help_shows_defaults() -> None:

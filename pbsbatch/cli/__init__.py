@@ -26,12 +26,14 @@ from pbsbatch.cli import (
     verify,
     viewer,
 )
+from pbsbatch.cli.prose import Prose
 from pbsbatch.errors import PbsbatchError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="pbsbatch",
+    cls=Prose,
     help="Count and outline the blood cells of whole archives of smear slides, overnight.",
     epilog="Start with:  pbsbatch run --input SLIDES/      (running the same command again resumes)",
     no_args_is_help=True,
@@ -68,8 +70,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
-app.add_typer(data.app, name="data", help="Make and look at data: synthetic smears with exact truth.")
-app.add_typer(models.app, name="models", help="Look at models, check them, and train your own.")
+app.add_typer(
+    data.app, name="data", help="Labelled data: draw, compose, crop, outline, look through, bring corrections back."
+)
+app.add_typer(models.app, name="models", help="Look at models, check, export and compile them, and train your own.")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pbsbatch.cli.bars import notes, with_bars
 from pbsbatch.cli.crop import crop
 from pbsbatch.cli.import_labels import import_labels
 from pbsbatch.cli.masks import masks
+from pbsbatch.cli.prose import Prose
 
 if TYPE_CHECKING:
     from pbsbatch.datasets.readers import DataSet
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "compose", "explore", "synth"]
 
-app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True)
+app = typer.Typer(cls=Prose, help="Make and look at data sets.", no_args_is_help=True)
 
 app.command("import-labels")(import_labels)
 app.command("crop")(crop)

@@ -12,6 +12,7 @@ from pbsbatch.cli.adapt import adapt_model
 from pbsbatch.cli.compile import compile_model
 from pbsbatch.cli.models_classifier import classifier
 from pbsbatch.cli.options import AsJson
+from pbsbatch.cli.prose import Prose
 from pbsbatch.cli.sweep import sweep_settings
 from pbsbatch.errors import UsageError
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Make models and look at them.", no_args_is_help=True)
-train_app = typer.Typer(help="Teach a model from labelled fields.", no_args_is_help=True)
+app = typer.Typer(cls=Prose, help="Make models and look at them.", no_args_is_help=True)
+train_app = typer.Typer(cls=Prose, help="Teach a model from labelled fields.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
 NameOrFolder = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a shipped model, or a model's folder.")]

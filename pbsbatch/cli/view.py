@@ -17,6 +17,7 @@ from pbsbatch.cli.console import console, duration, some
 from pbsbatch.config import Config
 from pbsbatch.errors import one_line
 from pbsbatch.run.events import (
+    STAGES_SAID,
     EngineSaid,
     Event,
     ReadInPlace,
@@ -197,7 +198,7 @@ def _quality(verdict: Verdict) -> str:
 def _closing_lines(finished: RunFinished, config: Config) -> list[str]:
     count = [r.status for r in finished.results].count
     parts = [f"{count('ok')} done"] + [f"{count(s)} {s}" for s in ("failed", "pending") if count(s)]
-    bound = f" · bound by {finished.bound_by}" if finished.bound_by != "nothing" else ""
+    bound = f" · bound by {STAGES_SAID[finished.bound_by]}" if finished.bound_by in STAGES_SAID else ""
     if finished.core_share is not None:
         bound += f" · {100 * finished.core_share:.0f} % of what was computed was not overlap"
     lines = ["", f"[bold]{', '.join(parts)}[/] in {duration(finished.seconds)}{bound}"]

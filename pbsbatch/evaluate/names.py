@@ -84,7 +84,7 @@ def image_pairs(
     seen_true, seen = {id(t) for t, _ in pairs}, {id(f) for _, f in pairs}
     alone = [i.name for i in true if id(i) not in seen_true], [i.name for i in found if id(i) not in seen]
     notes = [
-        f"{len(names)} images of the {what} have no partner and do not count, first {names[0]}"
+        f"{len(names)} image{'s' * (len(names) != 1)} of the {what} without a partner: not counted, first {names[0]}"
         for names, what in zip(alone, ("truth", "results"), strict=True) if names
     ]  # fmt: skip
     return pairs, notes

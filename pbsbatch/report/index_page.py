@@ -11,6 +11,7 @@ import numpy as np
 
 from pbsbatch.pages import shell, svg
 from pbsbatch.report.slide_page import TYPES
+from pbsbatch.run.events import STAGES_SAID
 
 __all__ = ["Entry", "index_page"]
 
@@ -23,6 +24,8 @@ METRICS = {
 }  # fmt: skip
 COURSES = ("rbc_diameter_um", "rbc_od", "edge_px")
 """What drifts with a scanner, a stain, a smear maker."""
+DRAWN = (*TYPES, "unsure")
+"""The parts of a slide's bar."""
 LEAST_POINTS = 5
 """Fewer slides make no distribution."""
 OUTLIER = 3.5
@@ -59,7 +62,7 @@ def index_page(facts: Mapping[str, Any], entries: Sequence[Entry], samples: Sequ
 def _when(facts: Mapping[str, Any]) -> str:
     model, engine = facts.get("model", {}), facts.get("engine", {})
     said = [
-        f"finished {facts['finished_utc']} (UTC)" if "finished_utc" in facts else "not finished yet",
+        f"finished {_minute(str(facts['finished_utc']))}" if "finished_utc" in facts else "not finished yet",
         f"model {model.get('name', '?')} {model.get('version', '')}" if model else "",
         f"on {engine.get('name', '?')} in {engine.get('precision', '?')}" if engine else "",
     ]
@@ -69,7 +72,8 @@ def _when(facts: Mapping[str, Any]) -> str:
 def _cards(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     count = [e.row.get("status", "") for e in entries].count
     to_review = sum(e.row.get("qc_status") in ("review", "fail") for e in entries)
-    cells = sum(int(e.row[n]) for e in entries for n in ("n_rbc", "n_wbc", "n_platelet") if e.row.get(n))
+    cells = sum(int(e.row[n]) for e in entries for n in ("n_rbc", "n_wbc", "n_platelet", "n_nrbc") if e.row.get(n))
+    bound = str(facts.get("bound_by", ""))
     area = sum(float(e.row["analysed_mm2"]) for e in entries if e.row.get("analysed_mm2"))
     cards = [
         ("slides", f"{len(entries):,}", ""), ("done", f"{count('ok'):,}", "good"),
@@ -77,7 +81,7 @@ def _cards(facts: Mapping[str, Any], entries: Sequence[Entry]) -> str:
         ("pending", f"{count('pending'):,}", "warn" if count("pending") else ""),
         ("to review", f"{to_review:,}", "warn" if to_review else ""),
         ("cells", f"{cells:,}", ""), ("mm² analysed", f"{area:,.1f}" if area else "", ""),
-        ("took", _duration(facts.get("seconds")), ""), ("bound by", str(facts.get("bound_by", "")), ""),
+        ("took", _duration(facts.get("seconds")), ""), ("bound by", STAGES_SAID.get(bound, bound), ""),
     ]  # fmt: skip
     items = (f'<li><b class="{look}">{shell.text(value)}</b>{name}</li>' for name, value, look in cards if value)
     return f'<ul class="cards">{"".join(items)}</ul>'
@@ -121,6 +125,7 @@ def _table(entries: Sequence[Entry]) -> str:
         f"{options}</select></label></div>"
         f'<div class="wide"><table id="slides"><thead><tr>{heads}</tr></thead><tbody>'
         f'{"".join(_line(e) for e in entries)}</tbody></table></div><p id="none-left" hidden>No slide fits.</p>'
+        f"{_key(entries)}"
     )
 
 
@@ -140,15 +145,25 @@ def _line(entry: Entry) -> str:
         f'<td class="name" data-v="{name}">{small}{linked}</td>',
         f'<td class="{look.get(row.get("status", ""), "warn")}">{shell.text(row.get("status", ""))}</td>',
         f'<td><span class="{look.get(row.get("qc_status", ""), "")}">{shell.text(row.get("qc_status", ""))}</span>'
-        f'<br><span class="dim">{shell.text(reasons)}</span></td>',
+        f'<br><span class="dim">{shell.text(reasons or row.get("error", ""))}</span></td>',
         *(_number(row, n) for n in ("n_rbc", "n_wbc", "n_platelet", "rbc_per_mm2", "wbc_per_mm2", "platelet_per_mm2")),
         f"<td>{_bar(row)}</td>",
         _number(row, "analysed_fraction", 3),
         f'<td class="n" data-v="{shell.text(row.get("mpp", ""))}">{shell.number(row.get("mpp", ""), 4)}'
         f'<br><span class="dim">{shell.text(row.get("mpp_source", ""))}</span></td>',
-        _number(row, "seconds", 1),
+        _number(row, "seconds", 1) if row.get("mpix_per_s") else f'<td class="n dim" data-v="">{_kept(row)}</td>',
     ]
     return f'<tr data-text="{shell.text(find)}" data-state="{shell.text(_state(row))}">{"".join(cells)}</tr>'
+
+
+def _kept(row: Row) -> str:
+    """Return what stands for the seconds of a slide on which this run did no work."""
+    return "kept" if row.get("status") == "ok" else ""
+
+
+def _minute(stamp: str) -> str:
+    """Return a time of run.json as a person reads it."""
+    return f"{stamp[:10]} {stamp[11:16]} UTC"
 
 
 def _number(row: Row, name: str, digits: int = 0) -> str:
@@ -157,8 +172,18 @@ def _number(row: Row, name: str, digits: int = 0) -> str:
 
 
 def _bar(row: Row) -> str:
-    shares = [(name, float(row[f"pct_{name}"])) for name in (*TYPES, "unsure") if row.get(f"pct_{name}")]
+    shares = [(name, float(row[f"pct_{name}"])) for name in DRAWN if row.get(f"pct_{name}")]
     return svg.stacked(shares) if shares else ""
+
+
+def _key(entries: Sequence[Entry]) -> str:
+    """Return what the colours of the bars mean, where there are any."""
+    if not any(e.row.get(f"pct_{name}") for e in entries for name in DRAWN):
+        return ""
+    said = (
+        f'<span><i class="swatch" style="background:{svg.COLOURS[n]}"></i>{n.replace("_", " ")}</span>' for n in DRAWN
+    )
+    return f'<p class="key dim">Differential: {" ".join(said)}</p>'
 
 
 def _archive(entries: Sequence[Entry]) -> Iterator[str]:

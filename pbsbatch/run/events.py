@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pbsbatch.quality import Measures
 from pbsbatch.run.content import Content
 
 __all__ = [
+    "STAGES_SAID",
     "ContentSeen",
     "EngineSaid",
     "Event",
@@ -166,6 +167,13 @@ class RunProgress:
         return self.cells / self.seconds if self.seconds else 0.0
 
 
+STAGES_SAID: Final[Mapping[str, str]] = {
+    "prepare": "opening slides", "read": "reading", "infer": "the network", "decode": "decoding cells",
+    "refine": "naming white cells", "write": "writing", "settle": "settling stores",
+}  # fmt: skip
+"""What the stages of a run are called to a person; files say their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFinished:
     """Nothing more will happen. stopped says why the run ended early, None if it did not."""
@@ -175,7 +183,7 @@ class RunFinished:
     stopped: str | None
     interrupted: bool  # stopped by a person or the system, not by a deadline or a full disk
     stages: Mapping[str, float]
-    bound_by: str
+    bound_by: str  # a stage, or nothing
 
     @property
     def core_share(self) -> float | None:

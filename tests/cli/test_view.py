@@ -73,4 +73,4 @@ def test_the_end_says_what_bound_the_run_and_how_much_was_overlap() -> None:
     assert end.core_share == pytest.approx(0.825)
     assert done.core_share is None
     text = " ".join(_closing_lines(end, Config()))
-    assert "bound by infer · 82 % of what was computed was not overlap" in text
+    assert "bound by the network · 82 % of what was computed was not overlap" in text

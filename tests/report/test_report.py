@@ -96,6 +96,31 @@ def test_every_slide_stands_in_the_table_with_its_page(out: Path) -> None:
         assert len(shown) == min(80, int((slide.cells["class"] == 1).sum()))
 
 
+def test_the_table_answers_what_a_first_reader_asks() -> None:
+    """Why a slide failed, what a bar's colours mean, which slides this run did not compute, what it waited for."""
+    row = dict.fromkeys(COLUMNS, "") | {
+        "status": "ok",
+        "n_rbc": "900",
+        "n_wbc": "80",
+        "n_platelet": "15",
+        "n_nrbc": "5",
+    }
+    entries = [
+        Entry(row | {"slide": "now", "seconds": "2.5", "mpix_per_s": "1.7", "pct_neutrophil": "60.0"}),
+        Entry(row | {"slide": "before", "seconds": "0"}),
+        Entry(row | {"slide": "cut", "status": "failed", "error": "truncated <file>", "seconds": "", "n_rbc": ""}),
+    ]
+    text = index_page({"finished_utc": "2026-03-01T04:05:59+00:00", "bound_by": "infer"}, entries, [])
+    lines = re.findall(r"<tr data-text.*?</tr>", text)
+    assert [">kept<" in line for line in lines] == [False, True, False] and "2.5</td>" in lines[0]
+    assert "truncated &lt;file&gt;" in lines[2]
+    key = text[text.index('class="key') :]
+    assert [f"></i>{n.replace('_', ' ')}</span>" in key for n in (*TYPES, "unsure")] == [True] * 7
+    assert 'class="key' not in index_page({}, entries[1:], [])
+    assert "finished 2026-03-01 04:05 UTC" in text and ">the network</b>bound by" in text
+    assert ">2,100</b>cells" in text  # nucleated red cells are cells
+
+
 def test_nothing_from_outside_becomes_markup_and_nothing_is_loaded(out: Path) -> None:
     for path in (out / "report.html", *(out / "report").iterdir()):
         page = Page(path)

@@ -43,7 +43,7 @@ export function fillToggles(filter, changed) {
   });
   $("classes").replaceChildren($("classes").firstElementChild, ...rows(filter.kinds, filter.off, 0, (i) => filter.ofKind(i), "kind"));
   $("types").replaceChildren($("types").firstElementChild, ...rows(filter.sorts, filter.offTypes, filter.kinds.length, (i) => filter.ofSort(i), "sort"));
-  $("types").hidden = !filter.sorts.length;
+  $("types").hidden = $("types-note").hidden = !filter.sorts.length;
 }
 
 export function sayCount(filter, total) {
