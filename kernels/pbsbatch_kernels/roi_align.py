@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from pbsbatch_kernels.jit import kernel
 
-__all__ = ["roi_align"]
+__all__ = ["roi_align", "roi_align_into"]
 
 F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
 
 
 def roi_align(features: F32, boxes: F32, scale: float, side: int, samples: int = 2) -> F32:
@@ -25,19 +26,32 @@ def roi_align(features: F32, boxes: F32, scale: float, side: int, samples: int =
 
     samples is how many points a bin has along each axis.
     """
-    if features.ndim != 3 or boxes.ndim != 2 or boxes.shape[1] != 4 or min(features.shape) < 1:
-        raise ValueError(f"roi_align: a map (H, W, C) and boxes (N, 4), not {features.shape} and {boxes.shape}")
-    if features.dtype != np.float32 or boxes.dtype != np.float32 or side < 1 or samples < 1:
-        raise ValueError("roi_align: float32, and at least one bin and sample")
-    if not np.isfinite(boxes).all():
-        raise ValueError("roi_align: a box is not finite")
-    out = np.zeros((len(boxes), side, side, features.shape[2]), np.float32)
-    _align(np.ascontiguousarray(features), boxes, np.float32(scale), side, samples, out)
+    if features.ndim != 3 or side < 1:
+        raise ValueError(f"roi_align: a map (H, W, C) and at least one bin, not {features.shape} and {side}")
+    out = np.empty((len(boxes), side, side, features.shape[2]), np.float32)
+    roi_align_into(features, boxes, scale, out, np.arange(len(boxes)), samples)
     return out
 
 
+def roi_align_into(features: F32, boxes: F32, scale: float, out: F32, places: I64, samples: int = 2) -> None:
+    """Cut box n into out[places[n]], of (any, side, side, C): where a network takes it, without a copy."""
+    if features.ndim != 3 or boxes.ndim != 2 or boxes.shape[1] != 4 or min(features.shape) < 1:
+        raise ValueError(f"roi_align: a map (H, W, C) and boxes (N, 4), not {features.shape} and {boxes.shape}")
+    if features.dtype != np.float32 or boxes.dtype != np.float32 or samples < 1:
+        raise ValueError("roi_align: float32, and at least one sample")
+    side = out.shape[1]
+    if out.dtype != np.float32 or out.shape[1:] != (side, side, features.shape[2]) or side < 1:
+        raise ValueError(f"roi_align: float32 bins (N, side, side, {features.shape[2]}), not {out.dtype} {out.shape}")
+    if places.shape != (len(boxes),) or (len(places) and not 0 <= places.min() <= places.max() < len(out)):
+        raise ValueError(f"roi_align: a place in 0 to {len(out) - 1} for each of {len(boxes)} boxes")
+    if not np.isfinite(boxes).all():
+        raise ValueError("roi_align: a box is not finite")
+    _align(np.ascontiguousarray(features), boxes, np.float32(scale), samples, out, places)
+
+
 @kernel
-def _align(features: F32, boxes: F32, scale: np.float32, side: int, samples: int, out: F32) -> None:
+def _align(features: F32, boxes: F32, scale: np.float32, samples: int, out: F32, places: I64) -> None:
+    side = out.shape[1]
     height, width, channels = features.shape
     share = np.float32(1.0) / np.float32(samples * samples)
     one, zero = np.float32(1.0), np.float32(0.0)
@@ -47,7 +61,8 @@ def _align(features: F32, boxes: F32, scale: np.float32, side: int, samples: int
         tall = max(boxes[n, 3] * scale - top, one) / np.float32(side)
         for row in range(side):
             for col in range(side):
-                bin_ = out[n, row, col]
+                bin_ = out[places[n], row, col]
+                bin_[:] = zero
                 for i in range(samples):
                     y = top + np.float32(row) * tall + (np.float32(i) + np.float32(0.5)) * tall / np.float32(samples)
                     if y < -one or y > height:

@@ -165,7 +165,7 @@ class OpenVINOEngine:
         try:
             model = self._model.clone()
             model.reshape({"pixels": [1, height, width, 3]})
-            turned = [_has_many_channels(port) for port in model.outputs]
+            turned = [not self._folder.channels_last and _has_many_channels(port) for port in model.outputs]
             names = [self._own_name(port) for port in model.outputs]
             network = self._core.compile_model(_places_first(model, turned), "CPU", settings)
             outputs = tuple(

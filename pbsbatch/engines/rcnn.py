@@ -21,9 +21,9 @@ from pbsbatch.models.rcnn import RCNN_OUTPUTS
 from pbsbatch.models.rcnn_facts import STRIDE_PX, RcnnFacts
 from pbsbatch.models.rcnn_folder import MASK_BINS
 from pbsbatch.models.rcnn_stages import Candidates, detections, levels_of, proposals
-from pbsbatch_kernels.roi_align import roi_align
+from pbsbatch_kernels.roi_align import roi_align_into
 
-__all__ = ["F32", "First", "Parts", "Probed", "RcnnEngine", "chosen", "cut_boxes", "in_parts"]
+__all__ = ["F32", "First", "Parts", "Probed", "RcnnEngine", "chosen", "cut_boxes", "cut_into", "in_parts"]
 
 F32 = NDArray[np.float32]
 WHITE = 255
@@ -178,12 +178,18 @@ def cut_boxes(first: First, boxes: F32, bins: int) -> F32:
     """Return what the boxes show on maps (rows, columns, channels), each on the map for its size."""
     assert isinstance(first.maps, list)
     out = np.empty((len(boxes), bins, bins, first.maps[0].shape[2]), np.float32)
+    cut_into(first, boxes, out)
+    return out
+
+
+def cut_into(first: First, boxes: F32, out: F32) -> None:
+    """Cut boxes into the first rows of `out` (rows, bins, bins, channels)."""
+    assert isinstance(first.maps, list)
     levels = levels_of(boxes)
     for level, features in enumerate(first.maps):
         here = np.flatnonzero(levels == level)
         if len(here):
-            out[here] = roi_align(features, boxes[here], 1 / (FINEST_STRIDE << level), bins)
-    return out
+            roi_align_into(features, boxes[here], 1 / (FINEST_STRIDE << level), out, here)
 
 
 def chosen(logits: F32, kinds: NDArray[np.int64]) -> F32:

@@ -79,6 +79,11 @@ class Folder:
         """Return the names of what its network returns, in order."""
         raise NotImplementedError
 
+    @property
+    def channels_last(self) -> bool:
+        """Say whether its network's graph gives (batch, rows, columns, channels) itself."""
+        return False
+
     def read(self, name: str) -> bytes:
         """Return a file's bytes. Law: they are those that model.json names."""
         data = bytes_of(self.path, name)

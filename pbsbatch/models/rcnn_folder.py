@@ -52,6 +52,10 @@ class RcnnFolder(Folder):
     def outputs(self) -> tuple[str, ...]:
         return FEATURE_OUTPUTS
 
+    @property
+    def channels_last(self) -> bool:
+        return True
+
 
 def read_rcnn(path: Path) -> RcnnFolder:
     """Read and check a folder: every file, every digest, and the ports of every graph against model.json."""

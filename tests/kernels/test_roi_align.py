@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbsbatch_kernels.roi_align import roi_align
+from pbsbatch_kernels.roi_align import roi_align, roi_align_into
 
 
 def by_definition(features: np.ndarray, boxes: np.ndarray, scale: float, side: int, samples: int) -> np.ndarray:
@@ -46,6 +46,19 @@ def test_the_definition_holds(boxes: list[tuple[float, ...]], scale: float, side
     moved = by_definition(features, corners + np.float32(1e-4), scale, side, samples)
     steady = np.abs(points - moved).max((1, 2, 3)) < 1e-2
     np.testing.assert_allclose(found[steady], points[steady], atol=1e-3)
+
+
+def test_boxes_are_cut_where_they_are_wanted() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(9, 12, 5)).astype(np.float32)
+    boxes = np.array([(1, 2, 7, 6), (-50, -50, -45, -45), (0, 0, 12, 9)], np.float32)
+    out = np.full((4, 3, 3, 5), np.nan, np.float32)
+    roi_align_into(features, boxes, 1.0, out, np.array([3, 0, 2]))
+    np.testing.assert_array_equal(out[[3, 0, 2]], roi_align(features, boxes, 1.0, 3))
+    assert np.isnan(out[1]).all() and not out[0].any(), "what stood there is no part of a sum"
+    for places, into in (([0, 1], out), ([0, 1, 4], out), ([0, 1, -1], out), ([0, 1, 2], out[:, :2])):
+        with pytest.raises(ValueError, match="roi_align"):
+            roi_align_into(features, boxes, 1.0, into, np.array(places))
 
 
 def test_it_is_torchvisions() -> None:

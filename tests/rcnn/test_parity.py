@@ -90,6 +90,17 @@ def test_a_slot_depends_on_its_own_tile_alone(kind: str) -> None:
     engine.close()
 
 
+def test_maps_lie_as_boxes_are_cut_from_them() -> None:
+    """Channels last, in one piece: anything else is copied for every part of the boxes, a tenth of a tile's time."""
+    folder = folder_of("boxes")
+    parts = OpenVINOParts(folder, threads=1)
+    first = parts.first(tiles(1, (SIDE, SIDE), seed=3)[0])
+    assert isinstance(first.maps, list)
+    for values in (*first.maps, *first.objectness, *first.deltas):
+        assert values.flags.c_contiguous and values.shape[0] == values.shape[1]
+    parts.close()
+
+
 def test_a_crowded_tile_is_said_once() -> None:
     from dataclasses import replace
 
