@@ -97,7 +97,7 @@ def _show(facts: dict[str, Any]) -> None:
     if facts["engine"]["error"]:
         out.print(f"[red]A run does not work here:[/] {escape(facts['engine']['error'])}", soft_wrap=True)
     elif not facts["advice"]:
-        out.print("[green]Nothing is missing.[/]")
+        out.print("[green]Nothing to install would make this machine faster.[/]")
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
