@@ -139,13 +139,12 @@ def _line(entry: Entry) -> str:
     linked = f'<a href="{shell.text(entry.link)}">{name}</a>' if entry.link else name
     small = f'<img class="thumb" alt="" src="{entry.thumbnail}">' if entry.thumbnail else ""
     look = {"ok": "good", "failed": "bad", "pass": "good", "review": "warn", "fail": "bad"}
-    reasons = row.get("qc_reasons", "").replace("_", " ").replace(";", ", ")
+    reasons = _reasons(row)
     find = " ".join([row["slide"], row.get("sample", ""), reasons, row.get("error", "")]).lower()
     cells = [
         f'<td class="name" data-v="{name}">{small}{linked}</td>',
         f'<td class="{look.get(row.get("status", ""), "warn")}">{shell.text(row.get("status", ""))}</td>',
-        f'<td><span class="{look.get(row.get("qc_status", ""), "")}">{shell.text(row.get("qc_status", ""))}</span>'
-        f'<br><span class="dim">{shell.text(reasons or row.get("error", ""))}</span></td>',
+        f"<td>{_judged(row, look)}</td>",
         *(_number(row, n) for n in ("n_rbc", "n_wbc", "n_platelet", "rbc_per_mm2", "wbc_per_mm2", "platelet_per_mm2")),
         f"<td>{_bar(row)}</td>",
         _number(row, "analysed_fraction", 3),
@@ -154,6 +153,17 @@ def _line(entry: Entry) -> str:
         _number(row, "seconds", 1) if row.get("mpix_per_s") else f'<td class="n dim" data-v="">{_kept(row)}</td>',
     ]
     return f'<tr data-text="{shell.text(find)}" data-state="{shell.text(_state(row))}">{"".join(cells)}</tr>'
+
+
+def _reasons(row: Row) -> str:
+    return row.get("qc_reasons", "").replace("_", " ").replace(";", ", ")
+
+
+def _judged(row: Row, look: Mapping[str, str]) -> str:
+    """Return a slide's verdict and why; why there is none, where it failed."""
+    status, why = row.get("qc_status", ""), shell.text(_reasons(row) or row.get("error", ""))
+    judged = f'<span class="{look.get(status, "")}">{shell.text(status)}</span>' if status else ""
+    return "<br>".join(part for part in (judged, f'<span class="dim">{why}</span>' if why else "") if part)
 
 
 def _kept(row: Row) -> str:

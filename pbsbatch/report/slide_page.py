@@ -60,6 +60,8 @@ def _plain(name: str, value: str) -> str:
     """Return a value of the summary as a person reads it."""
     if name == "qc_reasons":
         return value.replace("_", " ").replace(";", ", ")
+    if name == "seconds" and not float(value or 0):
+        return ""  # kept: this run did no work on it
     counted = name.startswith("n_") or name.endswith("_per_mm2") or name in ("width_px", "height_px")
     return shell.number(value) if counted else value
 

@@ -18,7 +18,7 @@ from pbsbatch.disk import write_atomic
 from pbsbatch.report import FIELD_PX, MOST_FIELD_PAGES, has_page, pictures, write_report
 from pbsbatch.report.index_page import Entry, counted_of_100, index_page
 from pbsbatch.report.reporter import Reporter
-from pbsbatch.report.slide_page import TYPES
+from pbsbatch.report.slide_page import TYPES, slide_page
 from pbsbatch.results import open_run, originals
 from pbsbatch.run import cluster
 from pbsbatch.run.columns import COLUMNS
@@ -113,7 +113,9 @@ def test_the_table_answers_what_a_first_reader_asks() -> None:
     text = index_page({"finished_utc": "2026-03-01T04:05:59+00:00", "bound_by": "infer"}, entries, [])
     lines = re.findall(r"<tr data-text.*?</tr>", text)
     assert [">kept<" in line for line in lines] == [False, True, False] and "2.5</td>" in lines[0]
-    assert "truncated &lt;file&gt;" in lines[2]
+    assert '<td><span class="dim">truncated &lt;file&gt;</span></td>' in lines[2]
+    shown = [slide_page(e.row, "", [], "", {}) for e in entries]
+    assert ["seconds of work" in page for page in shown] == [True, False, False]
     key = text[text.index('class="key') :]
     assert [f"></i>{n.replace('_', ' ')}</span>" in key for n in (*TYPES, "unsure")] == [True] * 7
     assert 'class="key' not in index_page({}, entries[1:], [])
