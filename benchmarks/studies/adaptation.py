@@ -35,10 +35,11 @@ __all__ = ["COLUMNS", "NONE", "Case", "Kept", "adaptation", "figures_of"]
 
 Rows = list[dict[str, Any]]
 COLUMNS = (
-    "part", "target", "network", "labels", "cells", "home_before", "home_whole", "home_after", "away_before",
+    "setting", "part", "target", "network", "labels", "cells", "home_before", "home_whole", "home_after", "away_before",
     "away_whole", "away_after", "home_f1", "away_f1", "way", "told_apart", "agreement", "unsure", "cpu_seconds",
 )  # fmt: skip
 NONE = "as it is"
+WITH_SOURCE = ", with --source"
 SHIPPED = "differential"
 
 
@@ -60,7 +61,8 @@ class Case:
     def adapted(self, method: str) -> tuple[ClassifierNet, Guarded, float]:
         """Return what a method made, the whole way, what the guard keeps of it, and CPU seconds."""
         start = time.process_time()
-        source = self.source if METHODS[method].needs_source else None
+        method, beside, _ = method.partition(WITH_SOURCE)
+        source = self.source if METHODS[method].needs_source or beside else None
         task = Task(self.model, self.cells, self.known, source, self.seed, self.steps)
         net = adapted(method, task, self.glasses)
         everything = [*self.cells, *self.known.cells]
@@ -98,21 +100,22 @@ def mean_f1(report: Report) -> float:
 
 @dataclass(frozen=True)
 class Kept:
-    """Rows that were made, in a file if there is one."""
+    """Rows that were made, in a file if there is one. Law: a row of other settings is made anew."""
 
     path: Path | None
+    settings: str = ""  # all of them that decide
 
     def row(self, key: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return a row by its key, made now if it was not."""
         if self.path is not None and self.path.exists():
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 stored = json.loads(line)
-                if stored["key"] == key:
+                if (stored["key"], stored["settings"]) == (key, self.settings):
                     return dict(stored["row"])
         row = dict(make())
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps({"key": key, "row": row}) + "\n")
+                handle.write(json.dumps({"key": key, "row": row, "settings": self.settings}) + "\n")
         return row
 
 
@@ -124,7 +127,8 @@ def adaptation(settings: Mapping[str, Any], data: Path, _: str) -> Rows:
     output: Path | None = settings.get("output")
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-    kept = Kept(None if output is None else output / "rows.jsonl")
+    asked = json.dumps({k: v for k, v in settings.items() if k != "output"}, sort_keys=True)
+    kept = Kept(None if output is None else output / "rows.jsonl", asked)
     parts = parts_of(settings, data)
     model = opened(load_classifier(SHIPPED).folder)
     rows = [
@@ -132,7 +136,7 @@ def adaptation(settings: Mapping[str, Any], data: Path, _: str) -> Rows:
         *adaptation_fields.fields(settings, model, parts, data, kept, output),
         *adaptation_protocol.protocol(settings, parts, kept),
     ]
-    return [dict.fromkeys(COLUMNS, "") | row for row in rows]
+    return [dict.fromkeys(COLUMNS, "") | {"setting": settings["setting"]} | row for row in rows]
 
 
 def _row(case: Case, method: str) -> dict[str, Any]:

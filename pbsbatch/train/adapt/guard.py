@@ -3,8 +3,8 @@
 Laws. The network that is kept lies on the straight way from the source's weights to the adapted ones, as far along as
 the source's own domain allows: there it is worse by a point at most, by what can be measured. With cells of the
 source that is its balanced accuracy on those held out; without, how far the two agree on the target's cells through
-the glasses that make them look like the source's, of those that the source is sure of. Which of the two it was is
-said.
+the glasses that make them look like the source's, of those that the source is sure of and that no label calls
+otherwise: there it is right to disagree. Which of the two it was is said.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def by_agreement(model: Model, cells: Sequence[Cell], glasses: Glasses) -> Measu
     said = name_cells(
         chances_of(logits), model.ordinary.of(features), sure_from=facts.sure_from, strange_from=facts.strange_from
     )
-    sure = np.flatnonzero(~said.unsure)
+    labelled = np.flatnonzero([bool(cell.label) for cell in cells])
+    wrong = labelled[Split([cells[i] for i in labelled.tolist()]).types != said.types[labelled]]
+    sure = np.setdiff1d(np.flatnonzero(~said.unsure), wrong)
     asked, types = [crops[i] for i in sure.tolist()], said.types[sure]
     return Measure(
         "agreement with the source on target cells that look like its own", len(asked),

@@ -3,8 +3,8 @@
 Laws. Chosen are the surest of each type it calls, the same share of all of them, and taught are all types as often:
 the usual type of a smear would otherwise drown the rare ones. Cells that a person labelled are taught as labelled,
 in every round. In the first round the classifier looks through glasses (adapt.glasses); what is taught are the crops
-as they are, so that in the end it needs none. Taught beside them, so that the source is not forgotten, are the same
-cells through the glasses, which make them look like the source's.
+as they are, so that in the end it needs none. Taught beside them, so that the source is not forgotten, are its own
+cells where there are some, and the same cells through the glasses, which make them look like the source's.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ LEAST_CHANCE = 0.5
 SMOOTHING, FINE = 0.05, 0.3
 KNOWN_SHARE = 0.4
 """Of what is taught, where a person labelled some."""
+SOURCE_SHARE = 0.4
+"""Of what is taught, where cells of the source are at hand."""
 SEEN_SHARE = 0.4
 """Of what is taught, the cells as they look through the glasses."""
 
@@ -85,6 +87,10 @@ def self_trained(task: Task, glasses: Glasses = PLAIN, course: Course = Course()
             cells = [*cells, *(glasses.seen(cell) for cell in cells)]
             kinds = np.concatenate([kinds, kinds])
             weights = np.concatenate([(1 - SEEN_SHARE) * weights, SEEN_SHARE * weights])
+        if task.source is not None and task.source.cells:
+            home = task.source
+            cells, kinds = [*cells, *home.cells], np.concatenate([kinds, home.kinds])
+            weights = np.concatenate([(1 - SOURCE_SHARE) * weights, SOURCE_SHARE * home.weights(1.0)])
         net = _round(net, model, cells, kinds, weights, task.seed * 101 + number, task.steps, course)
     return net
 

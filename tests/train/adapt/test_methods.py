@@ -112,6 +112,21 @@ def test_a_network_that_forgets_is_taken_back_as_far_as_needed(model: Model) -> 
     assert all(torch.equal(a, b) for a, b in zip(there.parameters(), net.parameters(), strict=True))
 
 
+def test_cells_of_the_source_keep_self_training_from_forgetting(model: Model) -> None:
+    there, here = abroad(30, 500), home(25, 9000)
+    net = adapted(DEFAULT, task(model, source=home(20)), PLAIN)
+    assert right(model, net, there) > right(model, model.net, there) + 0.05
+    assert right(model, net, here) >= right(model, model.net, here) - 0.01
+
+
+def test_what_a_label_calls_otherwise_is_not_agreed_upon(model: Model) -> None:
+    cells = home(20, 100).cells
+    whole = by_agreement(model, unnamed(Split(cells)), PLAIN)
+    assert by_agreement(model, cells, PLAIN).cells in range(whole.cells - 4, whole.cells + 1)
+    wrong = [replace(cell, label="basophil") for cell in cells[:20]]
+    assert by_agreement(model, [*wrong, *cells[20:]], PLAIN).cells <= whole.cells - 10
+
+
 def test_agreement_is_whole_with_itself_and_asks_of_sure_cells_alone(model: Model) -> None:
     cells = unnamed(home(20, 100))
     measure = by_agreement(model, cells, PLAIN)
