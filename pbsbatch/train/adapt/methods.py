@@ -1,4 +1,4 @@
-"""The ways to adapt, by name. The default is the one that won by measurement (benchmarks/studies/adaptation.toml)."""
+"""The ways to adapt, by name. What is best benchmarks/studies/adaptation.toml measures; it is not recorded yet."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_refused(there: Path, more: tuple[str, ...], said
     assert not (there / "other").exists()
 
 
-def test_the_default_of_the_command_is_the_one_that_won() -> None:
+def test_the_command_has_the_default_of_the_methods() -> None:
     assert inspect.signature(adapt_model).parameters["method"].default == DEFAULT
 
 
