@@ -6,15 +6,11 @@ The result of a run is its output folder: running again resumes.
 from __future__ import annotations
 
 import contextlib
-import queue
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 
 from pbsbatch import engines, models
 from pbsbatch.config import Config
@@ -37,6 +33,7 @@ from pbsbatch.run.second_look import second_look
 from pbsbatch.run.shelf import Shelf
 from pbsbatch.run.staging import check_stage, staging
 from pbsbatch.run.state import RunState
+from pbsbatch.run.stopping import Stopping, stop_signals
 from pbsbatch.run.worker import Loaders, Setup
 from pbsbatch.slides.base import SlideRef
 from pbsbatch.slides.files import slide_files
@@ -91,9 +88,9 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
             state = _first_state(
                 found, config.output, in_order=deadline is not None, may_grow=config.scheduler is not None
             )
-            shelf = Shelf(stage_bytes, state.sizes, state.rank)
+            shelf = Shelf(stage_bytes, state.sizes, state.waiting.rank)
             stage = stack.enter_context(staging(config, shelf, found.slides, workers.blind))
-            driver = Driver(config, found, workers, state, on_event, deadline, stage, audit.note)
+            driver = Driver(config, found, workers, state, on_event, Stopping(deadline), stage, audit.note)
             on_event(
                 RunStarted(
                     sizes=state.sizes, skipped=len(found.skipped), workers=workers.workers(), engine=engine.name,
@@ -101,7 +98,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
                     classifier=second.classifier.name if second else None,
                 )
             )  # fmt: skip
-            with _stop_signals(driver.stop_requests):
+            with stop_signals(driver.stopping.requests):
                 driver.drive()
         finished = scrubber.finished(driver.finish(time.perf_counter() - start))
         sweep(config.output)
@@ -131,22 +128,3 @@ def _bytes(ref: SlideRef) -> int:
         return sum(file.stat().st_size for file in slide_files(ref.path))
     except OSError:
         return 0
-
-
-@contextlib.contextmanager
-def _stop_signals(requests: queue.SimpleQueue[str]) -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into stop requests while the run lasts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, _: FrameType | None) -> None:
-        requests.put(f"interrupted by {signal.Signals(number).name}")
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, ask) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -33,8 +33,8 @@ def short_night(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def driver(*args: Any) -> Driver:
         real = Driver(*args)
-        assert real.deadline is not None
-        real.deadline = datetime.now(UTC) + NIGHT
+        assert real.stopping.deadline is not None
+        real.stopping.deadline = datetime.now(UTC) + NIGHT
         return real
 
     monkeypatch.setattr(execute_module, "Driver", driver)
