@@ -95,12 +95,12 @@ def write_all(file: FileIO, data: bytes) -> None:
         done += file.write(memoryview(data)[done:])
 
 
-def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bool = False) -> None:
+def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bool = False, sync: bool = False) -> None:
     """Write a file that is there wholly or not at all, whichever process is killed when.
 
-    private: only its owner may read it, from its first byte on.
-    A power cut is another matter: small files are not synced, because their readers know a torn one
-    by its checksum, and to compute 1 MB again costs less than to sync it ten thousand times.
+    private: only its owner may read it, from its first byte on. sync: it also survives a power cut, name and all.
+    Else small files are not synced, because their readers know a torn one by its checksum, and to compute
+    1 MB again costs less than to sync it ten thousand times.
     """
     temporary = path.with_name(unique(f".tmp-{path.name}"))
     try:
@@ -108,7 +108,7 @@ def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bo
         with os.fdopen(handle, "wb") as f:
             for part in parts:
                 f.write(part)
-            if f.tell() >= _WORTH_SYNCING:
+            if sync or f.tell() >= _WORTH_SYNCING:
                 f.flush()
                 os.fsync(f.fileno())
         temporary.replace(path)
@@ -116,6 +116,8 @@ def write_atomic(path: Path, parts: Iterable[bytes | memoryview], *, private: bo
         with suppress(OSError):
             temporary.unlink()
         raise
+    if sync:
+        _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def file_sha256(path: str | Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:

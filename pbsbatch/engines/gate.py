@@ -22,8 +22,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.disk import write_atomic
 from pbsbatch.engines.base import DenseEngine
-from pbsbatch.engines.keep import keep_folder, write_safely
+from pbsbatch.engines.keep import keep_folder
 from pbsbatch.engines.processor import place_of
 from pbsbatch.errors import EngineError
 from pbsbatch.models.base import Raw
@@ -168,10 +169,8 @@ def pass_gate(
         )
     if path is not None:
         with suppress(OSError):  # a full disk costs the gate again, not the run
-            write_safely(
-                path,
-                json.dumps({"facts": facts, "reference": against, "found": asdict(verdict)}, indent=1).encode(),
-            )
+            told = json.dumps({"facts": facts, "reference": against, "found": asdict(verdict)}, indent=1)
+            write_atomic(path, [told.encode()], sync=True)
     return verdict
 
 

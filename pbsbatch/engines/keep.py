@@ -1,7 +1,7 @@
 """Where engines keep what this machine learnt: compiled plans and the stamps of parity gates.
 
 Laws. Nobody but its user and root can write there, because a plan is code that will run. A file is there wholly or not
-at all, and survives a power cut.
+at all, and survives a power cut (disk.write_atomic, synced).
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pbsbatch.disk import unique
 from pbsbatch.errors import EngineError
 from pbsbatch_kernels.jit import only_ours
 
-__all__ = ["FOLDER", "keep_folder", "write_safely"]
+__all__ = ["FOLDER", "keep_folder"]
 
 FOLDER = "PBSBATCH_CACHE"
 """Environment variable that names the folder to keep things in."""
@@ -59,23 +58,3 @@ def _roots() -> Iterator[Path]:
         yield base / "pbsbatch"
     with suppress(FileNotFoundError):
         yield Path(tempfile.gettempdir()) / f"pbsbatch-{os.geteuid()}"
-
-
-def write_safely(path: Path, data: bytes | memoryview) -> None:
-    """Write a file by a temporary one, synced, and a rename, synced too."""
-    temporary = path.with_name(unique(f".tmp-{path.name}"))
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except BaseException:  # also Ctrl-C: a torn temporary file must not stay; the error goes on
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pbsbatch.engines.keep import FOLDER, keep_folder, write_safely
+from pbsbatch.engines.keep import FOLDER, keep_folder
 from pbsbatch.errors import EngineError
 
 
@@ -42,16 +42,3 @@ def test_without_a_home_it_is_the_systems_temporary_folder(tmp_path: Path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "tmp"))
     assert keep_folder("gates") == tmp_path / "tmp" / f"pbsbatch-{os.geteuid()}" / "gates"
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_safely(tmp_path / "a", b"one")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_safely(tmp_path / "a", b"two")
-    assert (tmp_path / "a").read_bytes() == b"one"
-    assert list(tmp_path.iterdir()) == [tmp_path / "a"]

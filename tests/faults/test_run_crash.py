@@ -117,7 +117,10 @@ def test_a_slide_that_eats_all_memory_is_killed_by_the_kernel_and_fails_alone(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of our own, with room for bytes and for few files."""
+    """Mount a file system of our own, with room for bytes and for few files.
+
+    A shell waits for the end of its input, which comes also when this process is killed, and unmounts.
+    """
     place = tmp_path / "disk"
     place.mkdir()
     made = subprocess.run(
@@ -125,8 +128,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     )
     if made.returncode:
         pytest.skip("no file system can be mounted here")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=False)
+    unmounts = ["sh", "-c", 'cat; umount --lazy "$0"', str(place)]
+    with subprocess.Popen(unmounts, stdin=subprocess.PIPE, start_new_session=True):
+        yield place
 
 
 def pbsbatch(slides: Path, out: Path) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,8 @@ in this process: a run's workers take the folder's graphs, which know no plan.
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from dataclasses import replace
 from functools import cache
@@ -89,4 +91,6 @@ def random_net(facts: RcnnFacts, seed: int = 3) -> FasterRCNN:
 def folder_of(facts_name: str) -> RcnnFolder:
     """Return the folder of a random network: "boxes" or "masks"."""
     facts = {"boxes": FACTS, "masks": MASKED}[facts_name]
-    return export_rcnn(random_net(facts), facts, Path(tempfile.mkdtemp(prefix="pbsbatch-rcnn-")) / "model")
+    room = Path(tempfile.mkdtemp(prefix="pbsbatch-rcnn-"))
+    atexit.register(shutil.rmtree, room, ignore_errors=True)
+    return export_rcnn(random_net(facts), facts, room / "model")

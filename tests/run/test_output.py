@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,25 @@ def test_an_atomic_write_leaves_no_other_file(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a.txt", (b"two", b"\n"))
     assert (tmp_path / "a.txt").read_text() == "two\n"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_synced_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomic(tmp_path / "a", [b"one"], sync=True)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(tmp_path / "a", [b"two"], sync=True)
+    assert (tmp_path / "a").read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_sync_means_the_file_and_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(stat.S_ISDIR(os.fstat(handle).st_mode)))
+    write_atomic(tmp_path / "a", [b"one"])
+    assert synced == []
+    write_atomic(tmp_path / "a", [b"one"], sync=True)
+    assert synced == [False, True]

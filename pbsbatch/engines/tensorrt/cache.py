@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pbsbatch.disk import output_errors, unique
-from pbsbatch.engines.keep import write_safely
+from pbsbatch.disk import output_errors, unique, write_atomic
 from pbsbatch.errors import EngineError
 from pbsbatch_kernels.jit import locked
 
@@ -77,7 +76,7 @@ class PlanCache:
             folder = self.root / kept.key
             folder.mkdir(mode=0o700, exist_ok=True)
             (folder / META).unlink(missing_ok=True)
-            write_safely(folder / PLAN, plan)
+            write_atomic(folder / PLAN, [plan], sync=True)
             self._write_meta(kept)
         return kept
 
@@ -131,11 +130,11 @@ class PlanCache:
     def keep_times(self, facts: Mapping[str, Any], times: bytes) -> None:
         """Keep what a build measured."""
         with output_errors(self.root):
-            write_safely(self.root / f"{key_of(facts)}.{TIMES}", times)
+            write_atomic(self.root / f"{key_of(facts)}.{TIMES}", [times], sync=True)
 
     def _write_meta(self, kept: Kept) -> None:
         told = {"facts": kept.facts, "plan_sha256": hashlib.sha256(kept.plan).hexdigest(), "stamp": kept.stamp}
-        write_safely(self.root / kept.key / META, json.dumps(told, indent=1).encode())
+        write_atomic(self.root / kept.key / META, [json.dumps(told, indent=1).encode()], sync=True)
 
 
 def _facts(path: Path) -> Mapping[str, Any]:
