@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pbsbatch.disk import file_sha256
+from pbsbatch.disk import file_sha256, write_atomic
 from pbsbatch.slides.files import slide_files
 
 if TYPE_CHECKING:
@@ -57,24 +57,29 @@ def hint_of(files: tuple[Path, ...]) -> str:
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
 
 
+SPARE = 1000
 T = TypeVar("T", bound="DataclassInstance")
 
 
 class Ledger(Generic[T]):
-    """What runs over a folder of results have found of each slide, a line each in a file that only grows.
+    """What runs over a folder of results have found of each slide, a line each, appended.
 
-    A line that a crash tore is passed over; of two lines for a slide the later counts.
+    A line that a crash tore is passed over; of two lines for a slide the later counts. Law: the file is written anew
+    before it holds twice as many lines as slides and SPARE more, however often runs find something else.
+    Nothing is synced: what a power cut takes is found again.
     """
 
     def __init__(self, path: Path, kind: type[T]) -> None:
         self.path = path
         self.known: dict[str, T] = {}
         self.torn = False
+        self.lines = 0
         try:
             lines = path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return
         self.torn = lines.pop() != b""
+        self.lines = len(lines) + self.torn
         for line in lines:
             try:
                 fields = json.loads(line)
@@ -88,7 +93,15 @@ class Ledger(Generic[T]):
         if self.known.get(slide_id) == found:
             return
         self.known[slide_id] = found
-        line = json.dumps({"slide": slide_id, **asdict(found)}).encode() + b"\n"
-        with self.path.open("ab") as file:
-            file.write(b"\n" + line if self.torn else line)
+        if self.lines >= 2 * len(self.known) + SPARE:
+            write_atomic(self.path, [_line(name, one) for name, one in self.known.items()])
+            self.lines = len(self.known)
+        else:
+            with self.path.open("ab") as file:
+                file.write(b"\n" * self.torn + _line(slide_id, found))
+            self.lines += 1
         self.torn = False
+
+
+def _line(slide_id: str, found: DataclassInstance) -> bytes:
+    return json.dumps({"slide": slide_id, **asdict(found)}).encode() + b"\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pbsbatch.run import slide_digest
 from pbsbatch.run.digester import Digester
 from pbsbatch.run.slide_digest import Ledger, SlideDigest, digest_slide, hint_of
 from pbsbatch.slides.files import slide_files
@@ -94,6 +95,27 @@ def test_the_process_digests_what_it_is_asked_for(mrxs: Path, tmp_path: Path) ->
     assert answers[1] == ("gone", None)
     assert answers[2] == answers[0]
     assert answers[3] == ("a", hint_of(slide_files(mrxs)))
+
+
+def test_the_ledger_does_not_grow_without_end_however_often_slides_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slide_digest, "SPARE", 4)
+    path = tmp_path / "ledger.jsonl"
+    for number in range(40):  # each run finds both slides changed
+        ledger = Ledger(path, SlideDigest)
+        for name in "ab":
+            ledger.note(name, SlideDigest(f"{name}{number}", 1, 1, ""))
+            assert len(path.read_bytes().splitlines()) <= 2 * 2 + 4
+        assert {name: one.sha256 for name, one in Ledger(path, SlideDigest).known.items()} == ledger_of(number)
+        if number % 3 == 0:
+            with path.open("ab") as file:
+                file.write(b'{"slide": "a", "sha')  # a crash
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def ledger_of(number: int) -> dict[str, str]:
+    return {name: f"{name}{number}" for name in "ab"}
 
 
 def test_a_process_that_died_leaves_digests_unknown(mrxs: Path) -> None:
