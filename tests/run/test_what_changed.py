@@ -21,7 +21,7 @@ from tests.oracle import draw_cells, write_oracle_slide
 
 OTHER_SETTINGS = {
     "scales": "single", "score_threshold": 0.6, "core": 300, "halo": 130, "origin": (16, 16), "max_failed_tiles": 0.5,
-    "thresholds": (("WBC", 0.7),), "nms_iou": 0.4, "keep_candidates": True,
+    "thresholds": (("WBC", 0.7),), "nms_iou": 0.4, "preset": "cbc-2023", "keep_candidates": True,
 }  # fmt: skip
 Change = Callable[[Workbench, SlideRef], tuple[Workbench, SlideRef]]
 
