@@ -4,8 +4,8 @@ The pictures are of pbc, "ig" being what the study calls immunoglobulin. Their l
 what the classical model finds in its picture's middle, a platelet's the violet spot there (the model misses most of
 these large ones); pictures in which nothing is found are left out and counted.
 Networks are the shipped detector's, with its weights to begin with but for what names classes, and see composites as
-they are: nothing tells them the magnification. A short study's 600 steps do not bring a single chance above CUT, neither
-from these weights nor from random ones: it shows that the study runs, and no figure of it is recorded.
+they are: nothing tells them the magnification. A short study's 600 steps do not bring a single chance above CUT,
+neither from these weights nor from random ones: it shows that the study runs, and no figure of it is recorded.
 """
 
 from __future__ import annotations
