@@ -54,6 +54,7 @@ def warm_up() -> WarmUp:
 
 
 def _images() -> None:
+    from pbsbatch_kernels.colours import count_colours
     from pbsbatch_kernels.resample import area_taps, linear_taps, resample, shrink_whole
 
     starts, weights = np.zeros(2, np.int32), np.zeros((2, 2), np.int32)
@@ -62,6 +63,8 @@ def _images() -> None:
     area_taps(1.5, 0, 2, 0, starts, weights)
     resample(source, starts, weights, starts, weights, out)
     shrink_whole(source, 2, out)
+    counts = np.zeros((256, 256), np.int64)
+    count_colours(source, np.zeros(256, np.uint8), 100, counts, counts[:3].copy())
 
 
 def _cells() -> None:

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.models.base import Calibration
+from pbsbatch_kernels.colours import count_colours
 
 __all__ = [
     "COLOUR_RULES",
     "DENSITY",
     "STAIN_ZERO",
     "Thresholds",
+    "add_colours",
     "colour_planes",
     "glass_rgb",
     "histogram",
@@ -79,10 +81,15 @@ def colour_planes(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
 
 
 def histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the joint histogram (256, 256) of density and stain."""
-    planes = colour_planes(pixels)
-    code = planes["green"].astype(np.int32) * 256 + planes["stain"]
-    return np.bincount(code.ravel(), minlength=65536).reshape(256, 256).astype(np.int64)
+    """Return the joint histogram (256, 256) of density and stain, those of colour_planes."""
+    joint = np.zeros((256, 256), np.int64)
+    add_colours(pixels, joint, np.zeros((3, 256), np.int64))
+    return joint
+
+
+def add_colours(pixels: NDArray[np.uint8], joint: NDArray[np.int64], colours: NDArray[np.int64]) -> None:
+    """Add an image to a joint histogram of density and stain, and to those (3, 256) of its channels."""
+    count_colours(np.require(pixels, np.uint8, ["C", "W"]), DENSITY, STAIN_ZERO, joint, colours)
 
 
 def thresholds(joint: NDArray[np.int64]) -> Thresholds:

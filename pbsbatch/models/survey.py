@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pbsbatch.errors import TileError, UnreadableSlideError
 from pbsbatch.geometry import Box
 from pbsbatch.models.base import Survey
-from pbsbatch.models.classical_colour import DENSITY, glass_rgb, histogram
+from pbsbatch.models.classical_colour import DENSITY, add_colours, glass_rgb
 from pbsbatch.slides.base import Slide
 
 __all__ = ["MAX_WINDOWS", "WINDOW_PX", "survey", "tissue_mask", "windows_of"]
@@ -49,9 +49,7 @@ def survey(slide: Slide, scale: float) -> Survey:
     joint = np.zeros((256, 256), np.int64)
     colours = np.zeros((3, 256), np.int64)
     for pixels in _readable(slide, scale, windows):
-        joint += histogram(pixels)
-        for channel in range(3):  # floats hold whole numbers below 2**24; np.bincount is slower
-            colours[channel] += cv2.calcHist([pixels], [channel], None, [256], [0, 256]).ravel().astype(np.int64)
+        add_colours(pixels, joint, colours)
     background = glass_rgb(joint, colours)
     reach = max(1, math.ceil(HALF_CELL_PX * scale / downsample))
     return Survey(thumbnail, downsample, background, tissue_mask(thumbnail, background, widen=reach), windows, joint)

@@ -94,7 +94,12 @@ class Cluster:
 
     def listen(self, hear: Callable[[Event], None]) -> None:
         """Call `hear`, on a thread of Dask, with every event that a worker reports."""
-        self.client.subscribe_topic(TOPIC, lambda event: hear(pickle.loads(event[1])))  # noqa: S301 - from our workers
+
+        def came(told: tuple[float, bytes]) -> None:
+            for event in pickle.loads(told[1]):  # noqa: S301 - from our workers
+                hear(event)
+
+        self.client.subscribe_topic(TOPIC, came)
 
     def abandon(self, futures: list[Any]) -> None:
         """Leave what is in flight behind."""

@@ -34,6 +34,7 @@ from pbsbatch.run.content import Content
 from pbsbatch.run.events import EngineSaid, Event, SlideResult
 from pbsbatch.run.fence import Fence
 from pbsbatch.run.output import BOXES
+from pbsbatch.run.post import SECONDS_HELD, Post
 from pbsbatch.run.prepare import Prepared, Workbench
 from pbsbatch.run.second_look import nobody
 from pbsbatch.slides.base import SlideRef
@@ -121,14 +122,19 @@ class Setup(WorkerPlugin):
 
 
 @contextlib.contextmanager
-def _at_work() -> Iterator[tuple[Workbench, bundle.Report]]:
-    """Give a task its workbench and what it reports through, and watch that it goes on."""
+def _at_work(*, careful: bool = False) -> Iterator[tuple[Workbench, bundle.Report]]:
+    """Give a task its workbench and what it reports through, and watch that it goes on.
+
+    Careful: it may kill this process, so that nothing it reports waits.
+    """
     worker: Any = get_worker()  # here: reports come from threads that do not know their worker
     box: BlackBox = worker.pbsbatch_box
 
+    post = Post(lambda events: worker.log_event(TOPIC, pickle.dumps(events)), 0.0 if careful else SECONDS_HELD)
+
     def report(event: Event) -> None:
         box.news()
-        worker.log_event(TOPIC, pickle.dumps(event))
+        post.send(event)
 
     notes: list[str] = worker.pbsbatch_bench.engine.notes
     try:
@@ -140,6 +146,7 @@ def _at_work() -> Iterator[tuple[Workbench, bundle.Report]]:
     finally:  # but for a process that ends itself: its last news go with it
         while notes:
             report(EngineSaid(notes.pop(0)))
+        post.flush()
 
 
 def look(refs: Sequence[SlideRef], known: Mapping[str, Content]) -> tasks.Looked:
@@ -150,7 +157,7 @@ def look(refs: Sequence[SlideRef], known: Mapping[str, Content]) -> tasks.Looked
 
 def prepare(refs: Sequence[SlideRef], careful: bool) -> bundle.Bundle:
     """Run bundle.prepare_slides on this worker."""
-    with _at_work() as (bench, report):
+    with _at_work(careful=careful) as (bench, report):
         return bundle.prepare_slides(bench, refs, report, careful=careful)
 
 

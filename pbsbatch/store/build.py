@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pbsbatch import ngff
 from pbsbatch.errors import StoreError
-from pbsbatch.store.picture import write_picture
+from pbsbatch.store.picture import picture_attributes, write_levels
 from pbsbatch.store.records import TILE_OK, CommittedInfo, Measure, Preview, StoreHeader, TileRows
 from pbsbatch.store.render import write_labels
 from pbsbatch.store.settle import settle_seams
@@ -25,16 +27,26 @@ def build(
     path: Path, header: StoreHeader, key: str, strips: Sequence[Strip], preview: Preview, workers: int,
     measure: Measure | None = None,
 ) -> None:  # fmt: skip
-    """Write the store, unsynced. Law: its bytes depend on header, key, cells, tiles, preview and measure alone."""
+    """Write the store, unsynced. Law: its bytes depend on header, key, cells, tiles, preview and measure alone.
+
+    With more workers than one, it is measured and its picture is written while they paint labels.
+    """
     tiles = TileRows.concat([s.tiles() for s in strips])
     seams = settle_seams(strips, tiles, header.band_px)
     numbered = write_cells(path / "cells", header, strips, seams)
     write_tiles(path / "tiles", tiles)
     whole = replace(tiles, blocks=tiles.blocks.merged())
     rows = read_cells(path / "cells", header.columns) if numbered.table is None else iter([dict(numbered.table)])
-    measures = {} if measure is None else measure(rows, whole)
+
+    def beside() -> Mapping[str, Any]:
+        write_levels(path, header, preview)
+        return {} if measure is None else measure(rows, whole)
+
     ngff.write_group(path / "labels", {"ome": {"version": ngff.VERSION, "labels": ["cells"]}})
-    write_labels(path / "labels" / "cells", header, strips, numbered.ids, workers)
+    with ThreadPoolExecutor(1) if workers > 1 else nullcontext() as pool:
+        waiting = None if pool is None else pool.submit(beside)
+        write_labels(path / "labels" / "cells", header, strips, numbered.ids, workers)
+        measures = beside() if waiting is None else waiting.result()
     ok, areas = tiles.status == TILE_OK, tiles.areas
     about = {
         "version": _VERSION,
@@ -51,7 +63,8 @@ def build(
         "seams": {"band_px": header.band_px, "candidates": seams.candidates, "joined": seams.joined},
         "measures": measures,
     }
-    write_picture(path, header, preview, {"pbsbatch": {**header.attributes, "store": about}})
+    attributes = {"ome": picture_attributes(header, preview), "pbsbatch": {**header.attributes, "store": about}}
+    ngff.write_group(path, attributes)
 
 
 def info_of(path: Path) -> CommittedInfo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,21 @@ from numpy.typing import NDArray
 from pbsbatch import ngff
 from pbsbatch.store.records import Preview, StoreHeader
 
-__all__ = ["halve", "write_picture"]
+__all__ = ["halve", "picture_attributes", "write_levels"]
 
 _CHUNK = 512
 
 
-def write_picture(path: Path, header: StoreHeader, preview: Preview, attributes: Mapping[str, Any]) -> None:
-    """Write the root group and one array per level: as many levels as the labels have, by NGFF's rule."""
-    n = ngff.levels_for(header.width, header.height)
-    downsamples = [preview.downsample * 2**k for k in range(n)]
-    ome = ngff.image_attributes(header.slide_id, downsamples, header.mpp)
-    ngff.write_group(path, {"ome": ome, **attributes})
+def picture_attributes(header: StoreHeader, preview: Preview) -> dict[str, Any]:
+    """Return what the root group says of the picture: as many levels as the labels have, by NGFF's rule."""
+    downsamples = [preview.downsample * 2**k for k in range(ngff.levels_for(header.width, header.height))]
+    return ngff.image_attributes(header.slide_id, downsamples, header.mpp)
+
+
+def write_levels(path: Path, header: StoreHeader, preview: Preview) -> None:
+    """Write one array per level."""
     pixels = preview.pixels
-    for k in range(n):
+    for k in range(ngff.levels_for(header.width, header.height)):
         pixels = halve(pixels) if k else pixels
         height, width = pixels.shape[:2]
         shard = (3, *(-(-size // _CHUNK) * _CHUNK for size in (height, width)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -246,8 +247,11 @@ class Store:
     @staticmethod
     def committed(out: Path, slide_id: str) -> CommittedInfo | None:
         """Return what the slide's published store says of itself; None where there is none that can be read."""
+        store = f"{out}/slides/{slide_id}.zarr"
+        if not os.path.exists(f"{store}/zarr.json"):  # noqa: PTH110  # asked eight times a field, mostly for nothing
+            return None
         try:
-            return info_of(Path(out) / "slides" / f"{slide_id}.zarr")
+            return info_of(Path(store))
         except StoreError:
             return None
 
