@@ -99,7 +99,6 @@ def measure(asked: argparse.Namespace, work: Path, out: Path) -> dict[str, Any]:
     rate, field_rate = side**2 / 1e6 / on_slide["seconds"], asked.fields * width * height / 1e6 / on_fields["seconds"]
     row = {
         "model": model.spec.name, "precision": engine.precision, "side_px": side, "fields": asked.fields,
-        "white_per_1000": WHITE_PER_1000,
         **{f"{name}_core_s": round(seconds, 2) for name, seconds in alone.items()},
         "limit_s": round(limit, 2), "run_s": round(on_slide["seconds"], 2),
         "process_s": round(on_slide["process_seconds"], 2), "of_limit": round(limit / on_slide["seconds"], 3),
@@ -111,7 +110,8 @@ def measure(asked: argparse.Namespace, work: Path, out: Path) -> dict[str, Any]:
     }  # fmt: skip
     side = asked.peer_side
     peer_slide = drawn(work / f"slide-{side}", f"{side}x{side}", 1, "tiff") if side else None
-    return row | peers.figures(bench, None if peer_slide is None else reference_of(peer_slide))
+    found = peers.figures(bench, None if peer_slide is None else reference_of(peer_slide))
+    return row | found | {"white_per_1000": WHITE_PER_1000}
 
 
 def drawn(folder: Path, size: str, count: int, kind: str) -> Path:
