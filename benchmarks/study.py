@@ -13,7 +13,7 @@ import argparse
 import csv
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,13 @@ def names() -> list[str]:
 
 def run(study: Study, data: Path, model: str, output: Path | None = None) -> Rows:
     """Return the rows of a study; what else it leaves goes into a folder, if there is one."""
-    from benchmarks.studies import adaptation, classifiers, detection, seams, two_stage, typed
+    from benchmarks.studies import adaptation, classifiers, detection, scales, seams, two_stage, typed
 
     kinds: dict[str, Callable[[Mapping[str, Any], Path, str], Rows]] = {
         "detection": detection.cbc, "composites": detection.composites, "seams": seams.seams, "typed": typed.typed,
         "two-stage": two_stage.two_stage, "classifiers": classifiers.classifiers,
         "adaptation": adaptation.adaptation,
+        "scales": scales.scales, "laboratories": scales.laboratories,
     }  # fmt: skip
     return kinds[study.kind]({**study.settings, "output": output}, data, model)
 
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the public data sets (default: PBSBATCH_DATA)")
     parser.add_argument("--model", default="smear")
     parser.add_argument("--output", type=Path, help="folder for pictures, and for what is done so far")
+    parser.add_argument("--minutes", type=float, help="stop teaching after so long; with --output the next run goes on")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="seconds instead of minutes; nothing is recorded")
     size.add_argument("--short", action="store_true", help="minutes instead of hours, for a study that has it")
@@ -101,12 +103,15 @@ def main() -> None:
         print("\n".join(f"{name:<16}{read(name).title}" for name in names()))
         return
     study = read(asked.name, "smoke" if asked.smoke else "short" if asked.short else "")
+    study = replace(study, settings={**study.settings, "minutes": asked.minutes})
     data = asked.data or record.data_folder()
     missing = [part for part in study.needs if data is None or not (data / part).is_dir()]
     if data is None or missing:
         print(f"skipped {study.name}: no {' and '.join(missing)} in {data or 'PBSBATCH_DATA'}; give --data DIR")
         return
     rows = run(study, data, asked.model, asked.output)
+    if not rows:
+        raise SystemExit(f"no row of {study.name} is complete")
     if not (asked.no_record or asked.smoke):
         record.append(f"study_{study.name}", rows)
     if asked.json:

@@ -18,7 +18,7 @@ from pbsbatch.evaluate import Verdicts, detection_ap, fields_found, fields_truth
 from pbsbatch.train.detect import Cells
 from pbsbatch.train.fields import Loaded
 
-__all__ = ["ClassReport", "Report", "fates", "judge"]
+__all__ = ["ClassReport", "Report", "count_error", "fates", "judge"]
 
 EVEN = 0.0
 """Logit of an even chance."""
@@ -112,14 +112,15 @@ def _report(
             continue
         at = seen.at([cut])
         precision, recall, f1 = (_or_none(r[kind, 0]) for r in (at.precision, at.recall, at.f1))
-        off = _count_error(fields, found, kind, cut)
+        off = count_error(fields, found, kind, cut)
         rows[name] = ClassReport(cells, *aps, cut, precision, recall, f1, off)
     if math.isnan(ap.ap):
         raise ValueError("there is no cell in the fields to judge by")
     return Report(len(fields), ap.ap50, ap.ap, rows, parts)
 
 
-def _count_error(fields: Sequence[Loaded], found: Sequence[Cells], kind: int, cut: float) -> float | None:
+def count_error(fields: Sequence[Loaded], found: Sequence[Cells], kind: int, cut: float) -> float | None:
+    """Return the mean of |found - true| / true over the fields that have cells of a kind; None if none has."""
     errors = []
     for field, cells in zip(fields, found, strict=True):
         true = int((field.classes == kind).sum())
