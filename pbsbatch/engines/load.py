@@ -27,6 +27,7 @@ from pbsbatch.models.rcnn import RcnnModel
 
 __all__ = ["ENGINES", "load", "load_classifier", "wanted_of"]
 
+Link = tuple[str, Callable[[], DenseEngine]]
 ENGINES = ("opencv", "openvino", "torch", "tensorrt")
 """The engines that exist, by name."""
 
@@ -75,11 +76,15 @@ def load_classifier(
 ) -> Engine:
     """Return the engine of a classifier, on the CPU: few crops come. It runs beside every detector's engine.
 
-    precision "auto" is fp32: how far a cell lies from the taught ones is a small difference of large numbers, and
-    int8 loses it (measured at the gate: off by more than it varies; bf16 by a hundredth).
+    precision "auto" falls along bf16, where the processor has it, and fp32. int8 has to be asked for: how far a cell
+    lies from the taught ones is a small difference of large numbers, which bf16 keeps in float32 and int8 loses.
     """
-    wish = _Wish(classifier.folder, "fp32" if precision == "auto" else precision, threads)
-    return _named("torch" if asked.partition(":")[0] == "torch" else "openvino", wish)
+    wish = _Wish(classifier.folder, precision, threads)
+    if asked.partition(":")[0] == "torch":
+        return _named("torch", replace(wish, precision="fp32") if precision == "auto" else wish)
+    if precision != "auto":
+        return _named("openvino", wish)
+    return first_that_runs(classifier.name, wish.gpus, _without_int8(wish))
 
 
 def _foreign(model: ForeignModel, name: str, precision: str, threads: int | None) -> Engine:
@@ -118,7 +123,7 @@ def _named(name: str, wish: _Wish) -> DenseEngine:
     return _gated(wish, makers[name](wish))
 
 
-def _chain(wish: _Wish) -> Iterator[tuple[str, Callable[[], DenseEngine]]]:
+def _chain(wish: _Wish) -> Iterator[Link]:
     """Yield every engine that "auto" considers, the fastest first; each has passed the gate when it is made."""
     if wish.gpus:
         yield "tensorrt", lambda: _gated(wish, _tensorrt(wish))
@@ -127,6 +132,14 @@ def _chain(wish: _Wish) -> Iterator[tuple[str, Callable[[], DenseEngine]]]:
         one = replace(wish, precision=precision)
         yield f"openvino {precision}", lambda one=one: _gated(one, _openvino(one))  # type: ignore[misc]
     yield "torch on the CPU", lambda: _gated(wish, _torch(wish, "cpu"))
+
+
+def _without_int8(wish: _Wish) -> Iterator[Link]:
+    """Yield the engines that "auto" considers for a classifier."""
+    for precision in _cpu_precisions(wish):
+        if precision != "int8":
+            one = replace(wish, precision=precision)
+            yield f"openvino {precision}", lambda one=one: _gated(one, _openvino(one))  # type: ignore[misc]
 
 
 def _cpu_precisions(wish: _Wish) -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import load_from_string as onnx_model
 
+from pbsbatch.engines.base import DenseEngine
 from pbsbatch.engines.load import load_classifier
 from pbsbatch.errors import EngineError, ModelError
 from pbsbatch.models.classifier import CellClassifier
@@ -98,3 +101,28 @@ def test_the_digest_holds_thresholds_and_weights(tmp_path: Path, types: Classifi
     onnx, weights = tiny_files()
     other = write_classifier(tmp_path / "m", replace(FACTS, sure_from=0.21), onnx=onnx, weights=weights)
     assert CellClassifier(other).digest != CellClassifier(types).digest
+
+
+def test_strangeness_is_left_in_float32_where_an_engine_computes_in_bf16() -> None:
+    """Engines round what goes into a convolution or a MatMul; behind the features there is none but the logits' own."""
+    network = onnx_model(tiny_files()[0])
+    (logits,) = (node for node in network.graph.node if "logits" in node.output)
+    later = {logits.input[0]}
+    for node in network.graph.node:
+        if later & set(node.input):
+            later |= set(node.output)
+            assert node is logits or node.op_type not in ("MatMul", "Gemm", "Conv"), node.name
+    assert "strangeness" in later
+
+
+def test_auto_says_why_it_is_not_in_bf16(types: ClassifierFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(engine: DenseEngine, *_: object) -> None:
+        if engine.precision == "bf16":
+            raise EngineError("off by too much")
+
+    monkeypatch.setattr(import_module("pbsbatch.engines.load"), "pass_gate", refuse)
+    monkeypatch.setattr("pbsbatch.engines.openvino.has_bf16", lambda: True)
+    engine = load_classifier(CellClassifier(types), threads=1)
+    assert (engine.name, engine.precision) == ("openvino", "fp32")
+    assert "not on openvino bf16: off by too much" in engine.notes
+    engine.close()

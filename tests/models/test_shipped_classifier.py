@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pbsbatch.engines.load import load_classifier as load_engine
+from pbsbatch.engines.processor import has_bf16
 from pbsbatch.models import load_classifier
 from pbsbatch.models.load import classifiers
 from pbsbatch.models.taxonomy import CALLED, KINDS, TYPES, UNSURE
@@ -25,7 +26,14 @@ def test_its_facts_say_where_it_comes_from_and_how_good_it_is(name: str) -> None
     assert 0.5 < facts.sure_from < 1 and facts.strange_from > 0
 
 
-@pytest.mark.parametrize("asked", ["auto", "torch"])
+@pytest.mark.skipif(not has_bf16(), reason="this processor does not compute in bf16")
+def test_the_gate_lets_it_through_in_bf16() -> None:
+    engine = load_engine(load_classifier("differential"), threads=1)
+    assert engine.precision == "bf16" and any("runs on openvino bf16" in note for note in engine.notes), engine.notes
+    engine.close()
+
+
+@pytest.mark.parametrize("asked", ["auto", "openvino:fp32", "torch"])
 def test_it_names_cells_that_it_never_saw(asked: str) -> None:
     """A fall of the shipped classifier by an export, an engine or a crop would show here."""
     pbc = data("pbc")
@@ -39,7 +47,8 @@ def test_it_names_cells_that_it_never_saw(asked: str) -> None:
         held = load(read_settings(folder / "classifier.toml"), pbc.parent)[0]["hold-out"]
     chosen = np.concatenate([np.flatnonzero(held.types == t)[:EACH] for t in range(len(TYPES))])
     crops = np.stack([plain(held.cells[i], facts.crop_px, facts.crop_mpp) for i in chosen])
-    engine = load_engine(classifier, asked, threads=1)
+    name, _, precision = asked.partition(":")
+    engine = load_engine(classifier, name, precision=precision or "auto", threads=1)
     called, chances = classifier.names(engine(crops))
     engine.close()
     sure = called < CALLED.index(UNSURE)

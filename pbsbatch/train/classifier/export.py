@@ -124,11 +124,16 @@ class ClassifierWriter(GraphWriter):
             GraphWriter.rename(self, result, name)
 
     def strangeness(self, ordinary: Strangeness) -> None:
-        """Add the distance from the nearest mean. Differences are squared: squares apart would cancel in float32."""
+        """Add the distance from the nearest mean. Differences are squared: squares apart would cancel in float32.
+
+        Features are whitened by a product and a sum, not by a MatMul: what follows the last convolution or MatMul
+        stays in float32 where an engine computes in bf16.
+        """
         whiten = self.constant("whiten", torch.from_numpy(ordinary.whiten).float())
         means = self.constant("means", torch.from_numpy(ordinary.means).float()[None])
         first, second = (self.constant(f"axis{i}", torch.tensor([i])) for i in (1, 2))
-        white = self.emit("MatMul", [self.features, whiten], "white")
+        column = self.emit("Unsqueeze", [self.features, second], "column")
+        white = self.emit("ReduceSum", [self.emit("Mul", [column, whiten], "parts"), first], "white", keepdims=0)
         off = self.emit("Sub", [self.emit("Unsqueeze", [white, first], "apart"), means], "off")
         squares = self.emit("ReduceSumSquare", [off, second], "squares", keepdims=0)
         nearest = self.emit("ReduceMin", [squares, first], "nearest", keepdims=0)
