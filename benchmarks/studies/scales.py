@@ -7,9 +7,10 @@ on the fields of the others, whichever taught.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -122,7 +123,8 @@ def _speeds(shorts: Mapping[str, Short], asked: Mapping[str, Any]) -> dict[str, 
 def _engines(shorts: Mapping[str, Short], tiles: Any, stack: ExitStack) -> Iterator[tuple[str, str, OpenVINOEngine]]:
     """Yield an engine of one thread for each width and precision of this processor; the scale is nothing to them."""
     for width, short in shorts.items():
-        made = finish(short.settings, short.folder, short.fields[:8], torch.device("cpu"), tiles)
+        with redirect_stdout(sys.stderr):  # nncf draws bars there
+            made = finish(short.settings, short.folder, short.fields[:8], torch.device("cpu"), tiles)
         model = read_folder(made.folder)
         for precision in precisions_here(model):
             engine = OpenVINOEngine(model, precision, threads=1)
