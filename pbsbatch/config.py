@@ -36,6 +36,8 @@ class Config:
     keep_candidates: bool = False  # keep what cells were chosen from, for `tune`
     differential: bool = True  # give white cells their types
     classifier: str = "differential"
+    second_opinion: str | None = None  # another classifier that is asked too
+    second_opinion_map: tuple[tuple[str, str], ...] = ()  # what a detector's own types mean, by its words
     core: int | None = None  # side of a tile's core in work pixels; None lets the plan choose
     halo: int | None = None  # in work pixels; None takes the smallest that the laws allow
     origin: tuple[int, int] = (0, 0)  # where the grid of cores starts, in work pixels
@@ -130,11 +132,16 @@ def _typed(values: dict[str, Any], path: Path) -> dict[str, Any]:
         fits = isinstance(table, dict) and all(type(v) in (int, float) for v in table.values())
         _expect(fits, "thresholds", "a table of class names and numbers", path)
         values["thresholds"] = tuple(sorted((str(name), float(v)) for name, v in table.items()))
+    if "second_opinion_map" in values:
+        table = values["second_opinion_map"]
+        fits = isinstance(table, dict) and all(isinstance(v, str) for v in table.values())
+        _expect(fits, "second_opinion_map", "a table of a detector's words and types", path)
+        values["second_opinion_map"] = tuple(sorted(table.items()))
     for name in ("memory", "stage_bytes"):
         if isinstance(values.get(name), str):
             values[name] = parse_bytes(values[name])
     for names, kinds, said in (
-        (("model", "classifier", "engine", "scheduler", "until", "scales", "preset"), (str,), "text"),
+        (("model", "classifier", "engine", "scheduler", "until", "scales", "preset", "second_opinion"), (str,), "text"),
         (("mpp", "score_threshold", "max_failed_tiles", "patience", "nms_iou"), (int, float), "a number"),
         (("core", "halo", "workers", "memory", "stage_bytes"), (int,), "a whole number"),
         (("fresh", "quiet", "deidentify", "differential", "keep_candidates"), (bool,), "true or false"),
@@ -175,6 +182,12 @@ def _checked(config: Config) -> Config:
     rules += (
         (all(0.001 <= v <= 0.999 for _, v in config.thresholds), "thresholds must lie between 0.001 and 0.999"),
         (config.nms_iou is None or 0.1 <= config.nms_iou <= 1, f"nms_iou must lie in 0.1 to 1, not {config.nms_iou}"),
+    )
+    rules += (
+        (
+            config.second_opinion is not None or not config.second_opinion_map,
+            "--second-opinion-map says nothing without --second-opinion",
+        ),
     )
     if config.until is not None:
         parse_until(config.until, datetime.now().astimezone())

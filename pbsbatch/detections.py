@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DISAGREE", "LOW_MARGIN", "NEAR_BORDER", "OWNED", "SECOND", "UNTYPED", "Detections", "unasked", "untyped"]
+__all__ = [
+    "DISAGREE",
+    "DOUBTS",
+    "LOW_MARGIN",
+    "NEAR_BORDER",
+    "OWNED",
+    "SECOND",
+    "UNTYPED",
+    "Detections",
+    "unasked",
+    "untyped",
+]
 
 OWNED = 1
 """flags bit: the centre lies in the core of the tile that saw the cell."""
@@ -28,6 +39,8 @@ DISAGREE = 1
 """second_flags bit: both name a type, and not the same."""
 LOW_MARGIN = 2
 """second_flags bit: the two likeliest types of one of them lie close together."""
+DOUBTS = ("", "disagree", "low margin", "disagree, low margin")
+"""second_flags in words."""
 
 
 @dataclass(frozen=True, slots=True)

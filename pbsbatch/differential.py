@@ -12,6 +12,7 @@ Crops come from the tile's own pixels: at a working scale near the classifier's 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from pbsbatch.detections import Detections
 from pbsbatch.engines.base import Engine
 from pbsbatch.geometry import Tile
-from pbsbatch.models.classifier import CellClassifier
+from pbsbatch.models.classifier import Asked, CellClassifier
 from pbsbatch.models.taxonomy import CALLED
 from pbsbatch.plan import SNAP, Plan
 
@@ -44,19 +45,38 @@ class Differential:
         return CALLED
 
     @property
+    def second_types(self) -> tuple[str, ...]:
+        """Return nothing: no second opinion is asked."""
+        return ()
+
+    @property
+    def name(self) -> str:
+        """Return who is asked."""
+        return self.classifier.name
+
+    @property
     def reach_um(self) -> float:
         """Return the side of a crop."""
         facts = self.classifier.folder.facts
         return facts.crop_px * facts.crop_mpp
 
     @property
-    def identity(self) -> dict[str, str]:
+    def beside_bytes(self) -> int:
+        """Return nothing: a worker's own memory holds it."""
+        return 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
         """Return what decides the types: part of the resume key, and told in every store."""
         facts = self.classifier.folder.facts
         return {
             "classifier": facts.name, "classifier_version": facts.version, "classifier_digest": self.classifier.digest,
             "classifier_engine": self.engine.name, "classifier_precision": self.engine.precision,
         }  # fmt: skip
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self.engine.close()
 
     def look(self, cells: Detections, tile: Tile, plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a crop (n, side, side, 3) for each white cell, in order, from the pixels of the tile's read box."""
@@ -75,10 +95,17 @@ class Differential:
         """Return the cells with the types of those that `look` gave crops for."""
         if not len(crops):
             return cells
-        called, chances = self.classifier.names(self.engine(crops))
+        return self.told(cells, self.ask(crops))
+
+    def ask(self, crops: NDArray[np.uint8]) -> Asked:
+        """Return what the classifier says of crops."""
+        return self.classifier.asked(self.engine(crops))
+
+    def told(self, cells: Detections, asked: Asked) -> Detections:
+        """Return the cells with the types that it said of the white ones."""
         types, scores = cells.types.copy(), cells.type_scores.copy()
         white = cells.classes == self.white
-        types[white], scores[white] = called, chances
+        types[white], scores[white] = asked.called, asked.chances
         return replace(cells, types=types, type_scores=scores)
 
 

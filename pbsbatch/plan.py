@@ -76,6 +76,7 @@ class Needs:
     tile_px: int | None = None  # the side of its tiles, where it takes no other
     step_px: int = STEP_PX  # halos, and so the tiles of a fixed side, lie on multiples of it
     lane_bytes_px: int = BYTES_PER_LANE_PX  # memory per pixel of a tile for each lane
+    beside_bytes: int = 0  # memory of what runs beside it in a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Plan:
     wanted: NDArray[np.bool_] = field(repr=False)  # (rows, cols): tiles whose core may hold cells
     coarser: tuple[float, ...] = ()  # the one tile is looked at so many times shrunk, too
     lane_bytes_px: int = BYTES_PER_LANE_PX
+    beside_bytes: int = 0
 
     @property
     def rows(self) -> int:
@@ -174,7 +176,7 @@ class Plan:
         """Return the bytes a worker of so many lanes needs at its peak: the tile tells, not the slide or its cells."""
         height, width = self.tile_shape
         each = BYTES_PER_TILE_PX + lanes * self.lane_bytes_px * engine.times
-        return WORKER_BYTES + engine.once + math.ceil(height * width * each)
+        return WORKER_BYTES + self.beside_bytes + engine.once + math.ceil(height * width * each)
 
     @property
     def projected_disk(self) -> int:
@@ -218,6 +220,7 @@ def make_plan(
         work_width=work_w, work_height=work_h, core_w=core_w, core_h=core_h, halo=halo, max_cell_px=max_cell_px,
         origin=config.origin, rows_per_strip=max(1, TILES_PER_STRIP // cols), wanted=np.ones((rows, cols), np.bool_),
         coarser=tuple(m / least for m in sorted(set(magnifications)) if m > least), lane_bytes_px=needs.lane_bytes_px,
+        beside_bytes=needs.beside_bytes,
     )  # fmt: skip
     if plan.coarser and rows * cols > 1:
         raise PlanError(

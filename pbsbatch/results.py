@@ -62,7 +62,7 @@ class RunSlide:
 
     def frame(self) -> Any:
         """Return the cells as a pandas DataFrame by id, classes and types by name. Raises UsageError without pandas."""
-        return frame_of(self.cells, self.store.classes, self.store.types)
+        return frame_of(self.cells, self.store.classes, self.store.types, self.store.second_types)
 
     @property
     def mpp(self) -> float | None:
@@ -132,7 +132,9 @@ def open_run(out: str | Path) -> Run:
     return Run(path, tuple(slides), _facts(path / "run.json"), ledger)
 
 
-def frame_of(cells: Mapping[str, Any], classes: Sequence[str], types: Sequence[str]) -> Any:
+def frame_of(
+    cells: Mapping[str, Any], classes: Sequence[str], types: Sequence[str], second_types: Sequence[str] = ()
+) -> Any:  # fmt: skip
     """Return a table of cells as a pandas DataFrame by id. Raises UsageError without pandas."""
     try:
         import pandas as pd
@@ -141,8 +143,9 @@ def frame_of(cells: Mapping[str, Any], classes: Sequence[str], types: Sequence[s
         raise UsageError("a DataFrame needs pandas", cure=cure) from error
     frame = pd.DataFrame(dict(cells))
     frame["class"] = pd.Categorical.from_codes(frame["class"].astype(int), categories=list(classes))
-    kinds = frame["type"].astype(int)
-    frame["type"] = pd.Categorical.from_codes(kinds.where(kinds < len(types), -1), categories=list(types))
+    for column, names in (("type", types), *((("second_type", second_types),) if second_types else ())):
+        kinds = frame[column].astype(int)
+        frame[column] = pd.Categorical.from_codes(kinds.where(kinds < len(names), -1), categories=list(names))
     return frame.set_index("id")
 
 

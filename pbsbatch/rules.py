@@ -54,6 +54,10 @@ CLUMP_UM2: Final = 20.0
 LEAST_RED_CELLS: Final = 30
 """Red cells from which on their diameter is given: its mean is then known to 3 %, its variation to an eighth."""
 
+# A second opinion (opinion.py).
+CLOSE_CHANCES: Final = 0.2
+"""Two types whose chances lie closer than this are a toss-up for a person to settle: .6 against .4 at the most."""
+
 # The summary (run/tally.py, run/columns.py, run/judge.py).
 FIELD_MM2: Final = 0.25
 """A slide no larger than this is a microscope's field and no sample: at usual counts it holds four white cells."""

@@ -24,7 +24,8 @@ def draw(
 ) -> None:
     """Draw regions of a slide with outlines, names, a scale bar and a legend, as PNG files.
 
-    Where a classifier named a cell, the detector's word stands above it and the classifier's below.
+    Where a classifier named a cell, the detector's word stands above it and the classifier's below; after a run with
+    --second-opinion what the first said stands above, and the second's word below.
 
     Examples:
 

@@ -15,6 +15,13 @@ ModelName = Annotated[
     str | None,
     typer.Option("--model", help="A shipped model (smear, classical) or the folder of your own. \\[default: smear]"),
 ]
+SecondOpinion = Annotated[
+    str | None,
+    typer.Option(
+        "--second-opinion",
+        help="Ask another classifier, by name or folder, of each white cell too; where they differ is flagged.",
+    ),
+]
 Mpp = Annotated[
     float | None,
     typer.Option(

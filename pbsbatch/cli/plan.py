@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pbsbatch.cli.options import AsJson, ConfigFile, Inputs, Memory, ModelName, Mpp, Scales, Workers
+from pbsbatch.cli.options import AsJson, ConfigFile, Inputs, Memory, ModelName, Mpp, Scales, SecondOpinion, Workers
 
 if TYPE_CHECKING:
     from pbsbatch.run.planning import ArchivePlan
@@ -20,6 +20,7 @@ def plan(
         Path | None, typer.Option("--output", "-o", help="Where results would go. \\[default: pbsbatch-results]")
     ] = None,
     model: ModelName = None,
+    second_opinion: SecondOpinion = None,
     mpp: Mpp = None,
     scales: Scales = None,
     workers: Workers = None,
@@ -41,7 +42,7 @@ def plan(
     settings = resolve(
         {
             "inputs": tuple(input) or None, "output": output, "model": model, "mpp": mpp, "scales": scales,
-            "workers": workers,
+            "workers": workers, "second_opinion": second_opinion,
             "memory": None if memory is None else parse_bytes(memory),
         },
         config,

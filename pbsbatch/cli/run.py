@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pbsbatch.cli.options import ConfigFile, Inputs, Memory, ModelName, Mpp, Scales, Workers
+from pbsbatch.cli.options import ConfigFile, Inputs, Memory, ModelName, Mpp, Scales, SecondOpinion, Workers
 
 
 def run(
@@ -32,6 +32,15 @@ def run(
     classifier: Annotated[
         str | None,
         typer.Option("--classifier", help="What names white cells: a shipped classifier or the folder of your own."),
+    ] = None,
+    second_opinion: SecondOpinion = None,
+    second_opinion_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--second-opinion-map",
+            dir_okay=False,
+            help="A CSV of NAME,TYPE: what the words of a detector that names types itself mean; - for none.",
+        ),
     ] = None,
     mpp: Mpp = None,
     scales: Scales = None,
@@ -109,6 +118,8 @@ def run(
       pbsbatch run --input archive/ --until 06:00
 
       pbsbatch run --input fields/ --mpp 0.1
+
+      pbsbatch run --input archive/ --second-opinion my-types
     """
     from pbsbatch.cli.view import View, exit_code
     from pbsbatch.config import parse_bytes, resolve
@@ -120,7 +131,9 @@ def run(
     settings = resolve(
         {
             "inputs": tuple(input) or None, "output": output, "model": model, "engine": engine, "mpp": mpp,
-            "differential": differential, "classifier": classifier, "scales": scales,
+            "differential": differential, "classifier": classifier, "second_opinion": second_opinion,
+            "second_opinion_map": None if second_opinion_map is None else _meanings(second_opinion_map),
+            "scales": scales,
             "score_threshold": score_threshold, "workers": workers, "scheduler": scheduler, "fresh": fresh,
             "until": until, "keep_candidates": keep_candidates, "preset": preset,
             "deidentify": deidentify, "key_file": key_file, "stage": stage,
@@ -152,3 +165,9 @@ def run(
 
         print(f"names behind the ids: {names_file(settings.key_file or default_key_file())}")
     raise typer.Exit(exit_code(finished))
+
+
+def _meanings(path: Path) -> tuple[tuple[str, str], ...]:
+    from pbsbatch.models.mapping import read_mapping
+
+    return tuple(sorted(read_mapping(path, "--second-opinion-map").mapping.items()))

@@ -25,6 +25,8 @@ from pbsbatch.results import RunSlide
 __all__ = ["ATTRIBUTES", "NO_TYPE", "Mark", "cvat", "digest_of", "points_text"]
 
 ATTRIBUTES = ("cell", "score", "type", "exported")
+SECOND = ("second", "doubt")
+"""Beside them where a run asked for a second opinion: CVAT filters by them. They say nothing when they come back."""
 NO_TYPE = "none"
 """A select of CVAT has no empty choice."""
 STEPS = 100
@@ -81,32 +83,41 @@ def cvat(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
 def _labels(slides: Sequence[Present]) -> str:
     """Return the labels with their attributes, those that people gave too."""
     names, types = classes_of(slides), sorted(types_of(slides))
+    more = SECOND if any(slide.store.second_types for slide in slides) else ()
     kinds = {"type": ("select", (NO_TYPE, *types))}
     attributes = "".join(
         f"<attribute><name>{name}</name><mutable>False</mutable><input_type>{kind}</input_type>"
         f"<default_value>{escape(values[0] if values else '')}</default_value>"
         f"<values>{escape(chr(10).join(values))}</values></attribute>"
-        for name in ATTRIBUTES
+        for name in (*ATTRIBUTES, *more)
         for kind, values in (kinds.get(name, ("text", ())),)
     )
     return "".join(f"<label><name>{escape(n)}</name><attributes>{attributes}</attributes></label>" for n in names)
 
 
 def _polygons(slide: Present, counter: Counter) -> Iterator[str]:
-    entries = len(slide.slide.corrections)
+    entries, asked = len(slide.slide.corrections), bool(slide.store.second_types)
     for cell in each(slide, counter):
         label = Label(cell.name, cell.type)
-        yield _polygon(cell.id, label, cell.points, f"{cell.score:g}", entries, covered=cell.covered)
+        second = {"second": cell.second or NO_TYPE, "doubt": cell.doubt or NO_TYPE} if asked else {}
+        yield _polygon(cell.id, label, cell.points, f"{cell.score:g}", entries, second, covered=cell.covered)
 
 
 def _polygon(
-    number: int, label: Label, points: NDArray[np.floating[Any]], score: str, entries: int, *, covered: bool
+    number: int,
+    label: Label,
+    points: NDArray[np.floating[Any]],
+    score: str,
+    entries: int,
+    second: dict[str, str],
+    *,
+    covered: bool,
 ) -> str:
     said = {
         "cell": str(number), "score": score, "type": label.type or NO_TYPE,
-        "exported": str(Mark(label, digest_of(points), entries)),
+        "exported": str(Mark(label, digest_of(points), entries)), **second,
     }  # fmt: skip
-    inner = "".join(f'<attribute name="{name}">{escape(said[name])}</attribute>' for name in ATTRIBUTES)
+    inner = "".join(f'<attribute name="{name}">{escape(text)}</attribute>' for name, text in said.items())
     return (
         f'<polygon label="{escape(label.name)}" source="auto" occluded="{int(covered)}" '
         f'points="{points_text(points)}" z_order="0">{inner}</polygon>\n'

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.detections import DOUBTS, UNTYPED
 from pbsbatch.export.cells import ROWS, Cells, joined, stream
 from pbsbatch.ledger import Now, as_they_are_now
 from pbsbatch.results import RunSlide
-from pbsbatch.store.records import CELL_COLUMNS
 
 __all__ = ["KINDS", "Present", "classes_of", "types_of"]
 
@@ -39,6 +39,13 @@ class Present:
         numbers = sorted(self._now)
         self._spoken = np.array([n for n in numbers if n <= self.store.info.cells], np.int64)
         self._added = [n for n in numbers if n > self.store.info.cells and self._is_drawn(n)]
+
+    def second(self, columns: Columns, i: int) -> tuple[str, str]:
+        """Return what a second opinion says of a row, and in words how that is doubtful."""
+        asked = "second_type" in columns and columns["second_type"][i] < len(self.store.second_types)
+        if not asked:
+            return "", ""
+        return self.store.second_types[int(columns["second_type"][i])], DOUBTS[int(columns["second_flags"][i])]
 
     def __len__(self) -> int:
         gone = sum(self._now[n].label is None for n in self._spoken.tolist())
@@ -95,10 +102,12 @@ class Present:
     def _new(self) -> Columns:
         """Return the cells that people added."""
         n = len(self._added)
-        own = {name: np.zeros(n, kind) for name, kind in CELL_COLUMNS.items()} | {
+        own = {name: np.zeros(n, kind) for name, kind in self.store.columns.items()} | {
             "id": np.array(self._added, np.int32), "class": np.full(n, -1, np.int32),
             "type": np.full(n, len(self.types), np.int32), "corrected": np.zeros(n, np.uint8),
         }  # fmt: skip
+        if "second_type" in own:
+            own["second_type"] = np.full(n, UNTYPED, np.uint8)
         for at, number in enumerate(self._added):
             self._lay(own, at, self._now[number])
         own["corrected"][:] = ADDED

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pbsbatch.colours import OUTLINES
 from pbsbatch.export.cells import Cells
 from pbsbatch.export.present import KINDS, Present, classes_of
-from pbsbatch.export.table import COLUMNS, rows_of
+from pbsbatch.export.table import columns_of, rows_of
 from pbsbatch.results import RunSlide
 from pbsbatch.run.csv_text import safe_cell
 
@@ -56,6 +56,8 @@ class Cell:
     points: NDArray[np.floating[Any]]
     covered: bool
     corrected: str  # what people did to it
+    second: str = ""  # what a second opinion says it is
+    doubt: str = ""  # how that is doubtful
 
 
 def each(slide: Present, counter: Counter) -> Iterator[Cell]:
@@ -70,7 +72,7 @@ def each(slide: Present, counter: Counter) -> Iterator[Cell]:
             score, type_score = scores[i]
             yield Cell(
                 number, classes[kind], types[sort], tuple(corners[i]), score, type_score, area, cells.outline(i),
-                bool(cells.covered[i]), KINDS[done],
+                bool(cells.covered[i]), KINDS[done], *slide.second(c, i),
             )  # fmt: skip
         counter.add(cells)
 
@@ -120,7 +122,7 @@ def geojson(slide: RunSlide, counter: Counter) -> Iterator[str]:
                 "classification": {
                     "name": name, "color": OUTLINES[present.classes.index(cell.name) % len(OUTLINES)],
                 },
-                **({"metadata": _by_hand(cell)} if cell.corrected else {}),
+                **({"metadata": more} if (more := _by_hand(cell)) else {}),
             },
         })  # fmt: skip
         first = False
@@ -148,17 +150,19 @@ def outlines(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
 
 
 def _by_hand(cell: Cell) -> dict[str, str]:
-    """Return what a format says more of a cell that people corrected."""
-    return {"corrected": cell.corrected} if cell.corrected else {}
+    """Return what a format says more of a cell: what people corrected, and what a second opinion said."""
+    said = {"corrected": cell.corrected, "second_type": cell.second, "doubt": cell.doubt}
+    return {name: value for name, value in said.items() if value}
 
 
 def csv_table(slides: Sequence[RunSlide], counter: Counter) -> Iterator[str]:
     """Yield a row for each cell; what a spreadsheet would run as a formula is quoted safe."""
-    yield _line(COLUMNS)
+    names = columns_of(slides)
+    yield _line(names)
     for slide in slides:
         for rows in rows_of(slide, counter.tick):
             counter.cells += len(rows["id"])
-            yield "".join(_line(values) for values in zip(*(_plain(rows, name) for name in COLUMNS), strict=True))
+            yield "".join(_line(values) for values in zip(*(_plain(rows, name) for name in names), strict=True))
 
 
 def _plain(rows: Mapping[str, Any], name: str) -> list[Any]:

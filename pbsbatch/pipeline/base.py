@@ -38,14 +38,14 @@ class Refiner(Protocol):
     of a cell depends on its own box and the slide's pixels around it, never on its tile or on the cells beside it.
     """
 
-    def look(self, cells: Detections, tile: Tile, plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a crop (n, side, side, 3) of each cell that it will name, in order, while the tile's pixels are there.
+    def look(self, cells: Detections, tile: Tile, plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return what it cuts of each cell that it will name, (n, ...) in order, while the tile's pixels are there.
 
         Cells are in level-0 pixels; pixels are those of tile.read, and change after the call.
         """
         ...
 
-    def refine(self, cells: Detections, crops: NDArray[np.uint8]) -> Detections:
+    def refine(self, cells: Detections, crops: NDArray[Any]) -> Detections:
         """Return the cells of whole strips, of any number of slides, refined by the crops that `look` gave for them."""
         ...
 

@@ -29,7 +29,7 @@ class Seen:
     cells: Detections
     row: TileRows  # one
     error: str | None = None
-    crops: NDArray[np.uint8] | None = None  # what a refiner wants to look at again
+    crops: NDArray[Any] | None = None  # what a refiner wants to look at again
     candidates: NDArray[Any] | None = None  # what cells were chosen from, where that is to be kept
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch import rules
+from pbsbatch.detections import DISAGREE, LOW_MARGIN
 from pbsbatch.models.taxonomy import ERYTHROBLAST, IN_DIFFERENTIAL
 from pbsbatch.models.words import type_of_word
 from pbsbatch.plan import Plan
@@ -48,10 +49,14 @@ class Measures:
     red_od: tuple[float, float, float] | None
     edge_px: float | None  # width of red cells' rims, in work px
     nucleated: bool = True  # types would have told nucleated red cells
+    second: Mapping[str, int] | None = None  # cells asked of, disagree and low_margin; None: no second opinion
 
     def to_json(self) -> dict[str, Any]:
         """Return the measures as plain values, which share what they are made of with these."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.second is None:  # left out: the stores of runs that ask none are what they were before any could
+            del known["second"]
+        return known
 
     @classmethod
     def from_json(cls, known: Mapping[str, Any]) -> Measures:
@@ -80,6 +85,7 @@ def measure(
         red_sum2=tally.red_sum2, clumped=tally.clumped, typed=any(type_of_word(n) in IN_DIFFERENTIAL for n in types),
         glass_od=_mean(sums, "bare", "bare"), red_od=_mean(sums, "red", "points"),
         edge_px=1000 * edges["edges"] / edges["slope"] if edges["slope"] else None, nucleated=ERYTHROBLAST in types,
+        second=tally.second,
     )  # fmt: skip
 
 
@@ -99,6 +105,7 @@ class _Tally:
         self.platelet = _index(classes, rules.PLATELET)
         self.red_n = self.clumped = 0
         self.red_sum = self.red_sum2 = 0.0
+        self.second: dict[str, int] | None = None
 
     def add(self, cells: Columns, touched: NDArray[np.uint8]) -> None:
         """Count some cells whose neighbours are known."""
@@ -106,10 +113,17 @@ class _Tally:
         np.add.at(self.seen, (cells["class"], kind), 1)
         counted = self.frame.holds(cells["x1"], cells["y1"])
         np.add.at(self.framed, (cells["class"][counted], kind[counted]), 1)
+        if "second_flags" in cells:
+            self._seconds(cells["second_type"] != UNTYPED, cells["second_flags"])
         self._diameters(cells, touched)
         platelets = cells["class"] == self.platelet
         large = cells["area_px"] > rules.CLUMP_UM2 / self.plan.mpp**2
         self.clumped += int((platelets & (large | ((touched & ALIKE) != 0))).sum())
+
+    def _seconds(self, asked: NDArray[np.bool_], flags: NDArray[np.uint8]) -> None:
+        found = {"asked": asked, "disagree": (flags & DISAGREE) != 0, "low_margin": (flags & LOW_MARGIN) != 0}
+        before = self.second or {}
+        self.second = {name: before.get(name, 0) + int(each.sum()) for name, each in found.items()}
 
     def _diameters(self, cells: Columns, touched: NDArray[np.uint8]) -> None:
         margin = self.plan.scale  # a work pixel

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.colours import OUTLINES
+from pbsbatch.detections import DOUBTS, UNTYPED
 from pbsbatch.errors import PbsbatchError, UsageError
 from pbsbatch.geometry import Box
 from pbsbatch.results import RunSlide
@@ -151,16 +152,27 @@ def _outline(picture: Image, store: StoredSlide, region: Box, cells: Sequence[Ma
 
 
 def _name(picture: Image, store: StoredSlide, region: Box, cells: Sequence[Mapping[str, Any]]) -> None:
-    """Write what was said of cells that have a type: the class above, the type below."""
+    """Write what was said of cells that have a type: the class above, the type below.
+
+    Where a second opinion was asked, what the first says stands above, and the second's word below.
+    """
     for cell in cells:
-        if cell["type"] >= len(store.types):
+        asked = cell.get("second_type", UNTYPED) < len(store.second_types)
+        if cell["type"] >= len(store.types) and not asked:
             continue
         x = round(cell["x0"]) - region.x
         above, below = round(cell["y0"]) - region.y - 5, round(cell["y1"]) - region.y + 14
-        kind = store.classes[cell["class"]]
-        _write(picture, f"{kind} {cell['score']:.2f}", (x, max(12, above)))
-        named = f"{store.types[cell['type']].replace('_', ' ')} {cell['type_score']:.2f}"
-        _write(picture, named, (x, min(picture.shape[0] - 4, below)))
+        lines = [f"{store.classes[cell['class']]} {cell['score']:.2f}"]
+        if cell["type"] < len(store.types):
+            lines.append(f"{store.types[cell['type']].replace('_', ' ')} {cell['type_score']:.2f}")
+        if asked:
+            _write(picture, ", ".join(lines), (x, max(12, above)))
+            doubt = DOUBTS[cell["second_flags"]]
+            lines = ["", f"{store.second_types[cell['second_type']].replace('_', ' ')} {cell['second_score']:.2f}"]
+            lines[1] += f" ({doubt})" if doubt else ""
+        else:
+            _write(picture, lines[0], (x, max(12, above)))
+        _write(picture, lines[1], (x, min(picture.shape[0] - 4, below)))
 
 
 def _legend(picture: Image, counts: Mapping[str, int]) -> None:

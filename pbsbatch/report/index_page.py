@@ -30,9 +30,12 @@ LEAST_POINTS = 5
 """Fewer slides make no distribution."""
 OUTLIER = 3.5
 """A slide stands out beyond so many scaled median deviations (Iglewicz and Hoaglin, 1993)."""
+DIFFERENTIAL, DISAGREE = "differential", "disagree"
+"""Columns that are left out where no slide has anything to say in them."""
 HEADS = (
     ("slide", False), ("state", False), ("quality", False), ("red", True), ("white", True), ("platelets", True),
-    ("red /mm²", True), ("white /mm²", True), ("platelets /mm²", True), ("differential", False), ("analysed", True),
+    ("red /mm²", True), ("white /mm²", True), ("platelets /mm²", True), (DIFFERENTIAL, False), (DISAGREE, True),
+    ("analysed", True),
     ("µm/px", True), ("s", True),
 )  # fmt: skip
 
@@ -101,6 +104,12 @@ def _notes(facts: Mapping[str, Any], entries: Sequence[Entry], corrected: int) -
         notes.append(
             f"Of {len(part)} slides a part could not be read: counts stand beside the share that was analysed."
         )
+    doubted = [sum(int(e.row[n]) for e in entries if e.row.get(n)) for n in ("n_disagree", "n_low_margin")]
+    if any(e.row.get("n_second_opinion") for e in entries):
+        notes.append(
+            f"The second opinion differs on {doubted[0]:,} white cells, and {doubted[1]:,} are a toss-up between two "
+            "types: the pages of the slides show them first. Counts are the first's."
+        )
     if corrected:
         notes.append(
             f"{corrected} cells were corrected by hand: corrections.jsonl says how. Counts are as they were found."
@@ -114,17 +123,23 @@ def _notes(facts: Mapping[str, Any], entries: Sequence[Entry], corrected: int) -
 
 def _table(entries: Sequence[Entry]) -> str:
     states = sorted({_state(e.row) for e in entries})
+    has = {
+        DIFFERENTIAL: any(map(_shares, (e.row for e in entries))),
+        DISAGREE: any(e.row.get("n_disagree") for e in entries),
+    }
+    shown = [has.get(name, True) for name, _ in HEADS]
     options = "".join(f'<option value="{shell.text(s)}">{shell.text(s)}</option>' for s in states)
     heads = "".join(
         f'<th scope="col"{" class=n" if numeric else ""}><button type="button">{name}</button></th>'
-        for name, numeric in HEADS
+        for (name, numeric), is_shown in zip(HEADS, shown, strict=True)
+        if is_shown
     )
     return (
         '<h2>Slides</h2><div class="controls" hidden><label>Find<input id="find" type="search" '
         'placeholder="name, sample, reason"></label><label>Show<select id="state"><option value="">all</option>'
         f"{options}</select></label></div>"
         f'<div class="wide"><table id="slides"><thead><tr>{heads}</tr></thead><tbody>'
-        f'{"".join(_line(e) for e in entries)}</tbody></table></div><p id="none-left" hidden>No slide fits.</p>'
+        f'{"".join(_line(e, shown) for e in entries)}</tbody></table></div><p id="none-left" hidden>No slide fits.</p>'
         f"{_key(entries)}"
     )
 
@@ -133,7 +148,7 @@ def _state(row: Row) -> str:
     return row.get("qc_status") or row.get("status", "") if row.get("status") == "ok" else row.get("status", "")
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: Entry, shown: Sequence[bool]) -> str:
     row = entry.row
     name = shell.text(row["slide"])
     linked = f'<a href="{shell.text(entry.link)}">{name}</a>' if entry.link else name
@@ -147,12 +162,14 @@ def _line(entry: Entry) -> str:
         f"<td>{_judged(row, look)}</td>",
         *(_number(row, n) for n in ("n_rbc", "n_wbc", "n_platelet", "rbc_per_mm2", "wbc_per_mm2", "platelet_per_mm2")),
         f"<td>{_bar(row)}</td>",
+        _number(row, "n_disagree"),
         _number(row, "analysed_fraction", 3),
         f'<td class="n" data-v="{shell.text(row.get("mpp", ""))}">{shell.number(row.get("mpp", ""), 4)}'
         f'<br><span class="dim">{shell.text(row.get("mpp_source", ""))}</span></td>',
         _number(row, "seconds", 1) if row.get("mpix_per_s") else f'<td class="n dim" data-v="">{_kept(row)}</td>',
     ]
-    return f'<tr data-text="{shell.text(find)}" data-state="{shell.text(_state(row))}">{"".join(cells)}</tr>'
+    kept = "".join(cell for cell, is_shown in zip(cells, shown, strict=True) if is_shown)
+    return f'<tr data-text="{shell.text(find)}" data-state="{shell.text(_state(row))}">{kept}</tr>'
 
 
 def _reasons(row: Row) -> str:
@@ -181,8 +198,12 @@ def _number(row: Row, name: str, digits: int = 0) -> str:
     return f'<td class="n" data-v="{shell.text(value)}">{shell.number(value, digits)}</td>'
 
 
+def _shares(row: Row) -> list[tuple[str, float]]:
+    return [(name, float(row[f"pct_{name}"])) for name in DRAWN if row.get(f"pct_{name}")]
+
+
 def _bar(row: Row) -> str:
-    shares = [(name, float(row[f"pct_{name}"])) for name in DRAWN if row.get(f"pct_{name}")]
+    shares = _shares(row)
     return svg.stacked(shares) if shares else ""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.colours import ZONE_COLOURS
+from pbsbatch.detections import DISAGREE
 from pbsbatch.errors import PbsbatchError
 from pbsbatch.quality import figures_of
 from pbsbatch.quality.zones import ZONES, zones_of
@@ -59,6 +60,8 @@ class Crop:
     name: str  # its type, or its class
     score: float
     uri: str
+    second: str = ""  # what a second opinion says of it, with its chance
+    doubt: int = 0  # its second_flags
 
 
 def picture(store: StoredSlide) -> str:
@@ -119,31 +122,52 @@ def _laid_out(
 
 
 def crops(store: StoredSlide, slide: Path | None, mpp: float | None) -> list[Crop]:
-    """Return crops of the white cells that most need a look, least sure first; none where the slide is gone."""
+    """Return crops of the white cells that most need a look, none where the slide is gone.
+
+    First those on which a second opinion disagrees, then those of which it or the first is torn, then the least sure.
+    """
     if slide is None or "WBC" not in store.classes:
         return []
-    chosen = sorted(_white(store), key=lambda cell: cell[2])[:MOST_CROPS]
+    chosen = sorted(_white(store), key=_urgency)[:MOST_CROPS]
     try:
         opened = open_slide(slide, id=store.path.stem, mpp=mpp)
     except PbsbatchError:  # it was there when the run began; the page says that it shows none
         return []
     found: list[Crop] = []
     try:
-        for number, name, score, box in chosen:
+        for cell in chosen:
+            box = cell.box
             side = max(8, round(CROP_ROOM * max(box[2] - box[0], box[3] - box[1])))
             x, y = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
             try:
                 pixels = opened.read_scaled(1.0, x, y, side, side)
             except PbsbatchError:  # a tile that cannot be read: its cells are no loss to the gallery
                 continue
-            found.append(Crop(number, name, score, _jpeg(_fitted(pixels, CROP_PX * 2), 82)))
+            uri = _jpeg(_fitted(pixels, CROP_PX * 2), 82)
+            found.append(Crop(cell.id, cell.name, cell.score, uri, cell.second, cell.doubt))
     finally:
         opened.close()
     return found
 
 
-def _white(store: StoredSlide) -> Iterator[tuple[int, str, float, Sequence[float]]]:
-    """Yield id, name, score and box of the white cells, the type's score where there is one."""
+@dataclass(frozen=True, slots=True)
+class _White:
+    """A white cell, with the type's score where it has a type."""
+
+    id: int
+    name: str
+    score: float
+    box: Sequence[float]
+    second: str
+    doubt: int
+
+
+def _urgency(cell: _White) -> tuple[int, float]:
+    return 0 if cell.doubt & DISAGREE else 1 if cell.doubt else 2, cell.score
+
+
+def _white(store: StoredSlide) -> Iterator[_White]:
+    """Yield the white cells."""
     kind, rows = store.classes.index("WBC"), 1 << 18
     for first in range(0, store.info.cells, rows):
         table: Mapping[str, NDArray[Any]] = store.rows(first, min(first + rows, store.info.cells))
@@ -152,7 +176,16 @@ def _white(store: StoredSlide) -> Iterator[tuple[int, str, float, Sequence[float
             typed = sort < len(store.types)
             name = store.types[sort] if typed else "WBC"
             score = float(table["type_score" if typed else "score"][i])
-            yield int(table["id"][i]), name, score, [float(table[side][i]) for side in ("x0", "y0", "x1", "y1")]
+            box = [float(table[side][i]) for side in ("x0", "y0", "x1", "y1")]
+            yield _White(int(table["id"][i]), name, score, box, *_second(store, table, i))
+
+
+def _second(store: StoredSlide, table: Mapping[str, NDArray[Any]], i: int) -> tuple[str, int]:
+    """Return what a second opinion says of a cell, and its flags."""
+    if not store.second_types or table["second_type"][i] >= len(store.second_types):
+        return "", 0
+    said = store.second_types[int(table["second_type"][i])].replace("_", " ")
+    return f"{said} {float(table['second_score'][i]):.2f}", int(table["second_flags"][i])
 
 
 def _fitted(pixels: Image, side: int) -> Image:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbsbatch.colours import CLASS_COLOURS
+from pbsbatch.detections import DISAGREE, LOW_MARGIN
 from pbsbatch.pages import shell, svg
 from pbsbatch.report import pictures
 from pbsbatch.report.pictures import Crop, Layer
@@ -25,7 +26,9 @@ FACTS = {
     "n_wbc": "white cells", "n_platelet": "platelets", "n_nrbc": "nucleated red cells",
     "rbc_per_mm2": "red cells per mm²", "wbc_per_mm2": "white cells per mm²",
     "platelet_per_mm2": "platelets per mm²", "n_wbc_diff": "cells of the differential",
-    "diff_status": "differential", "nrbc_per_100_wbc": "nucleated red cells per 100 white",
+    "diff_status": "differential", "n_second_opinion": "cells of the second opinion",
+    "n_disagree": "of these, it differs on", "n_low_margin": "of these, a toss-up",
+    "nrbc_per_100_wbc": "nucleated red cells per 100 white",
     "rbc_diameter_um": "red-cell diameter, µm", "rbc_diameter_cv_pct": "its variation, %", "mpp": "µm per pixel",
     "mpp_source": "scale from", "width_px": "width, px", "height_px": "height, px",
     "roi_mm2": "area with cells, mm²", "analysed_mm2": "analysed, mm²", "analysed_fraction": "share analysed",
@@ -153,9 +156,13 @@ def _gallery(crops: Sequence[Crop], *, found: bool) -> str:
     if not crops:
         why = "none was found" if found else "the slide was not at hand when this page was made"
         return f'<h2>White cells</h2><p class="dim">No white cell is shown: {why}.</p>'
-    parts = [
-        f'<h2>White cells</h2><p class="dim">{len(crops)} cells, the least sure first; their number and score.</p>'
-    ]
+    doubted = [crop for crop in crops if crop.doubt]
+    order = "those flagged by the second opinion first, then the least sure" if doubted else "the least sure first"
+    parts = [f'<h2>White cells</h2><p class="dim">{len(crops)} cells, {order}; their number and score.</p>']
+    for flag, said in ((DISAGREE, "The second opinion differs"), (LOW_MARGIN, "A toss-up between two types")):
+        items = "".join(_doubted(c) for c in doubted if (DISAGREE if c.doubt & DISAGREE else LOW_MARGIN) == flag)
+        parts += [f'<h3>{said}</h3><ul class="cells two">{items}</ul>'] if items else []
+    crops = [crop for crop in crops if not crop.doubt]
     for name, group in groupby(sorted(crops, key=lambda c: (c.name, c.score)), key=lambda c: c.name):
         unsure = ' class="unsure"' if name in ("unsure", "abnormal_suspect") else ""
         items = "".join(
@@ -164,6 +171,15 @@ def _gallery(crops: Sequence[Crop], *, found: bool) -> str:
         )
         parts.append(f'<h3>{shell.text(name.replace("_", " "))}</h3><ul class="cells">{items}</ul>')
     return "".join(parts)
+
+
+def _doubted(crop: Crop) -> str:
+    """Return a cell with the first's word above it and the second's below."""
+    name = crop.name.replace("_", " ")
+    return (
+        f'<li class="unsure"><b>{shell.text(name)} {crop.score:.2f}</b><img alt="{shell.text(name)}, cell {crop.id}" '
+        f'src="{crop.uri}"><b>{shell.text(crop.second)}</b>{crop.id}</li>'
+    )
 
 
 def _failures(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pbsbatch.models.taxonomy import IN_DIFFERENTIAL
 from pbsbatch.run.binomial import clopper_pearson
 from pbsbatch.run.tally import Tally
 
-__all__ = ["COLUMNS", "SAMPLE_COLUMNS", "measured", "text"]
+__all__ = ["COLUMNS", "SAMPLE_COLUMNS", "SECOND_COLUMNS", "measured", "text"]
 
 COLUMNS = (
     "slide", "sample", "status", "error", "qc_status", "qc_reasons", "width_px", "height_px", "mpp", "mpp_source",
@@ -24,6 +24,8 @@ COLUMNS = (
 )  # fmt: skip
 SAMPLE_COLUMNS = tuple("slides" if name == "slide" else name for name in COLUMNS)
 """The same table for each sample: a number of slides instead of a slide's name."""
+SECOND_COLUMNS = ("n_second_opinion", "n_disagree", "n_low_margin")
+"""Behind all others, of runs that asked for a second opinion: cells asked of, and those flagged."""
 
 
 def measured(tally: Tally, *, alone: bool) -> dict[str, str]:
@@ -42,7 +44,8 @@ def measured(tally: Tally, *, alone: bool) -> dict[str, str]:
         "rbc_diameter_um": text(diameter and diameter[0], 3),
         "rbc_diameter_cv_pct": text(diameter and 100 * diameter[1], 2),
     }  # fmt: skip
-    return row | _differential(tally, shares=not (alone and tally.fields_only))
+    seconds = {} if tally.second is None else dict(zip(SECOND_COLUMNS, map(text, tally.second), strict=True))
+    return row | _differential(tally, shares=not (alone and tally.fields_only)) | seconds
 
 
 def _differential(tally: Tally, *, shares: bool) -> dict[str, str]:

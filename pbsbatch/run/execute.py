@@ -15,9 +15,11 @@ from pathlib import Path
 from pbsbatch import engines, models
 from pbsbatch.config import Config
 from pbsbatch.deadline import parse_until
+from pbsbatch.differential import Differential
 from pbsbatch.engines.gpus import find_gpus
 from pbsbatch.models.carry import packed
 from pbsbatch.models.operating import at_operating_point
+from pbsbatch.opinion import SecondLook, SecondOpinion
 from pbsbatch.run import cluster, summary
 from pbsbatch.run.audit import audited
 from pbsbatch.run.deidentify import hidden
@@ -49,6 +51,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
     config = replace(  # a worker may stand in another folder
         config, inputs=tuple(p.absolute() for p in config.inputs), output=config.output.absolute(),
         model=models.anywhere(config.model), classifier=models.anywhere(config.classifier),
+        second_opinion=None if config.second_opinion is None else models.anywhere(config.second_opinion),
         stage=None if config.stage is None else config.stage.absolute(),
     )  # fmt: skip
     deadline = None if config.until is None else parse_until(config.until, datetime.now().astimezone())
@@ -57,7 +60,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
     engine.close()
     second = loaders.second(config, model, "")
     if second is not None:
-        second.engine.close()
+        second.close()
     identity = None if second is None else second.identity
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
     key = _key(config)
@@ -81,7 +84,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         chosen = replace(config, engine=f"{engine.name}:{engine.precision}")  # no worker chooses for itself
         setup = Setup(
             chosen, loaders, fence, digest=model.spec.digest, files=packed(config.model),
-            second=identity, second_files=None if second is None else packed(config.classifier),
+            second=identity, second_files=_files_of(config, second),
             one_kind=engine.device == "cpu" or second is not None, gpus=gpus,
         )  # fmt: skip
         with cluster.connect(config, setup) as workers:
@@ -95,7 +98,7 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
                 RunStarted(
                     sizes=state.sizes, skipped=len(found.skipped), workers=workers.workers(), engine=engine.name,
                     model=model.spec.name, notes=tuple(notes), kernels=str(workers.kernels_ready()),
-                    classifier=second.classifier.name if second else None,
+                    classifier=second.name if second else None,
                 )
             )  # fmt: skip
             with stop_signals(driver.stopping.requests):
@@ -105,6 +108,17 @@ def execute(config: Config, on_event: Callable[[Event], None], *, loaders: Loade
         summary.write(config, found, model.spec, engine, finished, identity)
         on_event(finished)
     return finished
+
+
+def _files_of(config: Config, second: SecondLook | None) -> dict[str, dict[str, bytes]]:
+    """Return the files of classifiers that are not shipped, by the setting that names each."""
+    if second is None:
+        return {}
+    named = {"second_opinion": config.second_opinion} if isinstance(second, SecondOpinion) else {}
+    if isinstance(second, Differential) or second.first is not None:
+        named["classifier"] = config.classifier
+    found = {setting: packed(name) for setting, name in named.items() if name is not None}
+    return {setting: files for setting, files in found.items() if files is not None}
 
 
 def _key(config: Config) -> Key | None:

@@ -18,7 +18,7 @@ from pbsbatch.models.operating import at_operating_point
 from pbsbatch.run.discovery import discover
 from pbsbatch.run.output import free_bytes
 from pbsbatch.run.prepare import cut_slide
-from pbsbatch.run.second_look import reach_um
+from pbsbatch.run.second_look import room
 from pbsbatch.slides.base import SlideRef
 
 __all__ = ["ArchivePlan", "PlannedSlide", "plan_archive"]
@@ -80,12 +80,12 @@ class _Once:
 def plan_archive(config: Config, *, load_model: Callable[[str], Model] = models.load) -> ArchivePlan:
     """Open, survey and cut every slide, and hold the sums against the budgets."""
     model = at_operating_point(load_model(config.model), config)
-    reach = reach_um(config, model)
+    taken = room(config, model)
     engine = _Once(lambda: engines.load(model, config.engine))
     found = discover(config.inputs, output=config.output, mpp=config.mpp)
     workers = worker_count(config)
     with ThreadPoolExecutor(workers) as pool:
-        rows = tuple(pool.map(lambda ref: _row(ref, model, config, engine, reach), found.slides))
+        rows = tuple(pool.map(lambda ref: _row(ref, model, config, engine, taken), found.slides))
     engine.close()
     memory = workers * max((row.memory_bytes for row in rows), default=0)
     disk, free = sum(row.disk_bytes for row in rows), free_bytes(config.output)
@@ -114,9 +114,11 @@ def memory_budget(config: Config) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _row(ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engine], reach: float) -> PlannedSlide:
+def _row(
+    ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engine], taken: tuple[float, int]
+) -> PlannedSlide:
     try:
-        cut = cut_slide(ref, model, config, engine, reach)
+        cut = cut_slide(ref, model, config, engine, *taken)
     except (SlideError, PlanError) as error:
         return PlannedSlide(ref.id, ref.name, error=one_line(error.what))
     cut.slide.close()

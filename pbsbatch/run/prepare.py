@@ -9,13 +9,13 @@ from typing import Any
 
 from pbsbatch import __version__
 from pbsbatch.config import Config, cores_per_worker, parse_scales, worker_count
-from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.memory import memory_of
 from pbsbatch.errors import OutputError, PbsbatchError, PlanError, ScaleError
 from pbsbatch.models.base import Calibration, Model, Survey
 from pbsbatch.models.scale import estimate_mpp
 from pbsbatch.models.survey import survey
+from pbsbatch.opinion import SecondLook
 from pbsbatch.plan import BAND_PX, Needs, Plan, make_plan, work_scale
 from pbsbatch.run.content import Content, content_of
 from pbsbatch.run.key import key_facts, resume_key, what_changed
@@ -37,7 +37,7 @@ class Workbench:
     config: Config
     model: Model
     engine: Engine
-    second: Differential | None  # names white cells
+    second: SecondLook | None  # names white cells
     fence: Callable[[], AbstractContextManager[None]]  # held while something becomes visible; raises OutputError
 
 
@@ -68,11 +68,17 @@ class Cut:
 
 
 def cut_slide(
-    ref: SlideRef, model: Model, config: Config, engine: Callable[[], Engine] | None = None, reach_um: float = 0.0
+    ref: SlideRef,
+    model: Model,
+    config: Config,
+    engine: Callable[[], Engine] | None = None,
+    reach_um: float = 0.0,
+    beside_bytes: int = 0,
 ) -> Cut:
     """Open a slide, find its scale, survey it once and cut it. The caller closes the slide.
 
-    A tile shows whole what lies in its core and is as large as the model's largest cell, or as `reach_um`.
+    A tile shows whole what lies in its core and is as large as the model's largest cell, or as `reach_um`. Beside the
+    model a worker holds so many bytes more.
     The engine is asked for only where um per pixel is unknown and the model can measure it.
     """
     slide: Slide = open_slide(ref.path, id=ref.id, mpp=ref.mpp)
@@ -89,7 +95,7 @@ def cut_slide(
             slide_id=ref.id, levels=slide.levels, mpp=mpp, mpp_source=source, config=config, foreground=seen.foreground,
             needs=Needs(
                 spec.work_mpp, max(spec.max_cell_um, reach_um), spec.context_px, spec.tile_px, spec.step_px,
-                spec.lane_bytes_px,
+                spec.lane_bytes_px, beside_bytes,
             ),
             magnifications=_magnifications(slide, mpp, source, model, config, engine),
         )  # fmt: skip
@@ -128,8 +134,8 @@ def _estimated(slide: Slide, model: Model, engine: Callable[[], Engine] | None) 
 def prepare_slide(bench: Workbench, ref: SlideRef) -> tuple[Prepared, Slide]:
     """Plan a slide and see what is on disk. The caller closes the slide."""
     content = content_of(ref.path)
-    reach = bench.second.reach_um if bench.second else 0.0
-    cut = cut_slide(ref, bench.model, bench.config, lambda: bench.engine, reach)
+    reach, beside = (bench.second.reach_um, bench.second.beside_bytes) if bench.second else (0.0, 0)
+    cut = cut_slide(ref, bench.model, bench.config, lambda: bench.engine, reach, beside)
     plan = cut.plan
     try:
         facts = _facts(bench, content.digest, plan.mpp, plan.mpp_source)
@@ -217,5 +223,6 @@ def store_of(bench: Workbench, prepared: Prepared, *, held: bool = False) -> Sto
         mpp=None if plan.mpp_source == "estimated" else plan.mpp,
         classes=spec.classes, strips=plan.strips, band_px=BAND_PX * plan.scale,
         types=bench.second.types if bench.second else spec.types, attributes=attributes,
+        second_types=bench.second.second_types if bench.second else (),
     )  # fmt: skip
     return Store.begin(bench.config.output, header, prepared.key, held=held)

@@ -21,7 +21,7 @@ from pbsbatch.disk import output_errors, write_atomic
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.processor import processor_class
 from pbsbatch.models.base import ModelSpec
-from pbsbatch.run.columns import COLUMNS, SAMPLE_COLUMNS
+from pbsbatch.run.columns import COLUMNS, SAMPLE_COLUMNS, SECOND_COLUMNS
 from pbsbatch.run.csv_text import csv_bytes
 from pbsbatch.run.discovery import Discovery
 from pbsbatch.run.events import RunFinished, SlideResult
@@ -33,7 +33,7 @@ __all__ = ["with_seconds", "write"]
 
 def write(
     config: Config, found: Discovery, spec: ModelSpec, engine: Engine, finished: RunFinished,
-    second: Mapping[str, str] | None = None,
+    second: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the run's tables beside its stores, each replaced as a whole."""
     slides = slide_rows(finished.results, config.output, spec.name, engine.name)
@@ -42,15 +42,16 @@ def write(
     failures += [(r.name, str(tile), text) for r in finished.results for tile, text in r.failed_tiles]
     skipped = [{"path": str(s.path), "reason": s.reason} for s in found.skipped]
     with output_errors(config.output):
-        write_atomic(config.output / "summary.csv", [_table(COLUMNS, slides)])
-        write_atomic(config.output / "samples.csv", [_table(SAMPLE_COLUMNS, samples)])
+        more = SECOND_COLUMNS if second is not None and "second_opinion" in second else ()
+        write_atomic(config.output / "summary.csv", [_table((*COLUMNS, *more), slides)])
+        write_atomic(config.output / "samples.csv", [_table((*SAMPLE_COLUMNS, *more), samples)])
         write_atomic(config.output / "failures.csv", [csv_bytes(("slide", "tile", "error"), failures)])
         facts = _facts(config, spec, engine, finished, skipped) | dict(second or {})
         write_atomic(config.output / "run.json", [_json(facts)])
 
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> bytes:
-    return csv_bytes(columns, ([row[name] for name in columns] for row in rows))
+    return csv_bytes(columns, ([row.get(name, "") for name in columns] for row in rows))
 
 
 def with_seconds(result: SlideResult, seconds: float) -> SlideResult:

@@ -60,6 +60,7 @@ class Tally:
     types: Mapping[str, int] | None  # white cells by type, for the differential; None where none were given
     red: tuple[int, float, float] | None  # red cells measured, sums of their diameters in um and of the squares
     fields_only: bool  # no slide of it is large enough to be a sample by itself
+    second: tuple[int, int, int] | None = None  # cells that a second opinion was asked of, disagreements, low margins
 
     @property
     def n_diff(self) -> int | None:
@@ -100,6 +101,7 @@ def tally_of(result: SlideResult) -> Tally | None:
         roi_mm2=roi if known else None, analysed_mm2=analysed if known else None, roi_share=(roi, analysed),
         types=_differential(m), red=(m.red_n, m.red_sum * result.mpp, m.red_sum2 * result.mpp**2) if known else None,
         fields_only=is_field(result),
+        second=None if m.second is None else (m.second["asked"], m.second["disagree"], m.second["low_margin"]),
     )  # fmt: skip
 
 
@@ -140,8 +142,16 @@ def pooled(tallies: Sequence[Tally]) -> Tally:
         analysed_mm2=_sum(t.analysed_mm2 for t in tallies),
         roi_share=(sum(t.roi_share[0] for t in tallies), sum(t.roi_share[1] for t in tallies)),
         types=types, red=None if None in reds else _red(r for r in reds if r is not None),
-        fields_only=all(t.fields_only for t in tallies),
+        fields_only=all(t.fields_only for t in tallies), second=_seconds([t.second for t in tallies]),
     )  # fmt: skip
+
+
+def _seconds(parts: Sequence[tuple[int, int, int] | None]) -> tuple[int, int, int] | None:
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    asked, disagree, low = (sum(values) for values in zip(*known, strict=True))
+    return asked, disagree, low
 
 
 def _cells(cells: Iterable[Cells]) -> Cells:

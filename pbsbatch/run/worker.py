@@ -19,7 +19,6 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from pbsbatch import __version__
 from pbsbatch.config import Config
-from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.engines.gpus import take_gpu
 from pbsbatch.engines.processor import processor_class
@@ -27,6 +26,7 @@ from pbsbatch.errors import EngineError, GpuLostError
 from pbsbatch.models.base import Model
 from pbsbatch.models.carry import unpack
 from pbsbatch.models.operating import at_operating_point
+from pbsbatch.opinion import SecondLook
 from pbsbatch.pipeline import Timings
 from pbsbatch.run import bundle, tasks
 from pbsbatch.run.blackbox import BlackBox, offer_to_die_first
@@ -51,7 +51,7 @@ class Loaders:
 
     model: Callable[[str], Model]
     engine: Callable[[Model, str], Engine]
-    second: Callable[[Config, Model, str], Differential | None] = nobody
+    second: Callable[[Config, Model, str], SecondLook | None] = nobody
 
 
 class Setup(WorkerPlugin):
@@ -65,12 +65,13 @@ class Setup(WorkerPlugin):
 
     def __init__(
         self, config: Config, loaders: Loaders, fence: Fence, *, digest: str, files: Mapping[str, bytes] | None,
-        second: Mapping[str, str] | None = None, second_files: Mapping[str, bytes] | None = None,
+        second: Mapping[str, Any] | None = None, second_files: Mapping[str, Mapping[str, bytes]] | None = None,
         one_kind: bool = True, gpus: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.config, self.loaders, self.fence = config, loaders, fence
         self.version, self.digest, self.files = __version__, digest, files
-        self.second, self.second_files = second, second_files  # the identity of who names white cells, and its files
+        self.second = second  # the identity of who names white cells
+        self.second_files = second_files or {}  # of those that are not shipped, by the setting that names each
         self.gpus = gpus  # those that the workers share out
         self.one_kind = one_kind  # whether results depend on the processor
         self.processor: str | None = None  # the kind that all workers must be of
@@ -100,18 +101,20 @@ class Setup(WorkerPlugin):
             self.config, model, engine, second, self.fence
         )
 
-    def _second(self, worker: Worker, model: Model) -> Differential | None:
+    def _second(self, worker: Worker, model: Model) -> SecondLook | None:
         """Return what names white cells: the same, in the same precision, as at the driver."""
         if self.second is None:
             return None
-        config = self.config
-        if self.second_files is not None:
-            folder = unpack(self.second_files, Path(worker.local_directory), self.second["classifier_digest"])
-            config = replace(config, classifier=str(folder))
-        chosen = f"{self.second['classifier_engine']}:{self.second['classifier_precision']}"
+        config, said = self.config, self.second.get("second_opinion", {})
+        digests = {"classifier": self.second.get("classifier_digest"), "second_opinion": said.get("digest")}
+        for setting, files in self.second_files.items():
+            folder = unpack(files, Path(worker.local_directory), str(digests[setting]))
+            config = replace(config, **{setting: str(folder)})
+        engine, precision = said.get("engine"), said.get("precision")  # both classifiers run alike
+        chosen = f"{self.second.get('classifier_engine', engine)}:{self.second.get('classifier_precision', precision)}"
         second = self.loaders.second(config, model, chosen)
         if second is None or second.identity != self.second:
-            raise EngineError("the classifier of white cells is another one here than at the driver")
+            raise EngineError("what names white cells is another one here than at the driver")
         return second
 
     def _refuse_other_kind(self) -> None:

@@ -7,7 +7,7 @@ the tile it is given, so that whatever a run gets wrong is the run's own doing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,18 @@ from pbsbatch.models.classifier import CellClassifier
 from pbsbatch.models.classifier_facts import ClassifierFacts
 from pbsbatch.models.folder import ClassifierFolder
 from pbsbatch.models.taxonomy import KINDS, TYPES, kinds_of
+from pbsbatch.opinion import SecondLook, SecondOpinion
 
 __all__ = [
     "FakeOracleEngine",
     "FakeOracleModel",
+    "FakeOtherEngine",
     "FakeTypesEngine",
     "cell_class",
     "cell_score",
     "colour",
     "fake_second_look",
+    "fake_second_opinion",
     "load_fake_engine",
     "load_fake_oracle",
     "load_fake_second_look",
@@ -140,8 +143,39 @@ def fake_second_look(crop_px: int = 96) -> Differential:
     return Differential(CellClassifier(folder), FakeTypesEngine(), CLASSES.index(WHITE))
 
 
-def load_fake_second_look(config: Config, model: Model, asked: str) -> Differential | None:
+class FakeOtherEngine(FakeTypesEngine):
+    """Say the same, but of each third number the type behind it, and of each fifth one that two are about as likely."""
+
+    name = "fake-other"
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Raw:
+        said = super().__call__(pixels)
+        middle = pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2].astype(np.int64)
+        numbers = middle[:, 0] << 16 | middle[:, 1] << 8 | middle[:, 2]
+        first = np.array([kinds_of(name)[0] for name in TYPES])
+        logits, rows = said["logits"], np.arange(len(pixels))
+        other = numbers % 3 == 0
+        logits[rows[other], first[numbers[other] % len(TYPES)]] = -9
+        logits[rows[other], first[(numbers[other] + 1) % len(TYPES)]] = 9
+        torn = numbers % 5 == 0
+        logits[rows[torn], first[(numbers[torn] + 2) % len(TYPES)]] = 8.9
+        return said
+
+
+def fake_second_opinion(crop_px: int = 96) -> SecondOpinion:
+    """Return a second look of the two fakes, which want crops of different sides if so said."""
+    first, other = fake_second_look(), fake_second_look(crop_px)
+    folder = replace(
+        other.classifier.folder, digest="other", facts=replace(other.classifier.folder.facts, name="other")
+    )
+    opinion = Differential(CellClassifier(folder), FakeOtherEngine(), other.white)
+    return SecondOpinion(first, opinion, first.types, tuple(range(len(first.types))))
+
+
+def load_fake_second_look(config: Config, model: Model, asked: str) -> SecondLook | None:
     """Stand in for run.second_look."""
+    if config.second_opinion is not None:
+        return fake_second_opinion()
     return fake_second_look() if config.differential else None
 
 

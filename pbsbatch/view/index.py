@@ -151,7 +151,12 @@ def _folded(tiles: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _looked_at(store: StoredSlide, columns: Columns) -> NDArray[np.bool_]:
-    """Say which cells a person should look at: those called unsure, or where none has a type, the white ones."""
+    """Say which cells a person should look at: those called unsure, those that a second opinion flags, or where none
+    has a type, the white ones.
+    """
+    if store.second_types:
+        unsure = [i for i, name in enumerate(store.types) if name in (UNSURE, ABNORMAL)]
+        return np.asarray(np.isin(columns["type"], unsure) | (columns["second_flags"] != 0))
     wanted = [i for i, name in enumerate(store.types) if name in (UNSURE, ABNORMAL)]
     if wanted:
         return np.isin(columns["type"], wanted)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pbsbatch.detections import DOUBTS, UNTYPED
 from pbsbatch.geometry import Box
 from pbsbatch.store import StoredLabels, StoredSlide
 from pbsbatch.view.index import MOST_CELLS, SIDES, Columns, Index, Rows
@@ -169,11 +170,16 @@ def cell(store: StoredSlide, number: int) -> dict[str, Any] | None:
         return None
     row = {name: values[0].item() for name, values in store.rows(number - 1, number).items()}
     typed = row["type"] < len(store.types)
+    asked = row.get("second_type", UNTYPED) < len(store.second_types)
+    second = {
+        "second_type": store.second_types[row["second_type"]], "second_score": round(row["second_score"], 4),
+        "doubt": DOUBTS[row["second_flags"]],
+    } if asked else {}  # fmt: skip
     return {
         "id": number, "class": store.classes[row["class"]], "score": round(row["score"], 4),
         "type": store.types[row["type"]] if typed else None,
         "type_score": round(row["type_score"], 4) if typed else None, "area_px": row["area_px"],
-        "box": [round(row[name], 2) for name in SIDES],
+        "box": [round(row[name], 2) for name in SIDES], **second,
     }  # fmt: skip
 
 

@@ -128,6 +128,7 @@ class Site:
             "mpp": slide.mpp, "side": SIDE, "coarsest": opened.grid.coarsest, "cells": store.info.cells,
             "classes": names, "types": _types(store), "preview_because": opened.pixels.problem,
             "analysed": store.info.analysed_fraction, "row": dict(slide.row),
+            "asked": bool(store.second_types),
         })  # fmt: skip
 
     def _index(self, opened: Opened, _: Mapping[str, int]) -> Answer:

@@ -27,7 +27,7 @@ from pbsbatch.models.rcnn_facts import RcnnFacts, rcnn_from_json, rcnn_to_json
 from pbsbatch.models.rcnn_folder import RcnnFolder
 from pbsbatch.run.key import key_facts, resume_key
 from pbsbatch.run.rows import slide_rows
-from pbsbatch.run.second_look import reach_um, second_look
+from pbsbatch.run.second_look import room, second_look
 from pbsbatch.testing.oracle import cell_class
 from pbsbatch.train.detector import Data
 from pbsbatch.train.fields import load_training, load_validation
@@ -76,7 +76,7 @@ def _counted(cells: dict[str, np.ndarray]) -> tuple[list[tuple[int, int]], list[
 def test_types_of_red_cells_alone_are_no_differential() -> None:
     only = model_of(replace(TYPED, network_classes=("Teardrop", "WBC", "PLT")))
     assert only.spec.classes == ("RBC", "WBC", "Platelet") and only.spec.types == ("Teardrop",)
-    assert second_look(Config(), only) is None and reach_um(Config(), only) == 0, "its types are its own"
+    assert second_look(Config(), only) is None and room(Config(), only) == (0, 0), "its types are its own"
     plain = model_of(replace(TYPED, network_classes=("red blood cells", "WBC", ""), count_as={}, thresholds=(0.3,) * 2))
     assert plain.spec.classes == ("RBC", "WBC") and plain.spec.types == ()
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from pbsbatch.config import Config
-from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.models.base import Model
+from pbsbatch.opinion import SecondLook
 from pbsbatch.run.events import SlideResult
 from pbsbatch.run.here import do_slide
 from pbsbatch.run.prepare import Workbench
@@ -19,7 +19,7 @@ from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel
 
 def run_one(
     slide: Path, out: Path, config: Config | None = None, model: Model | None = None, engine: Engine | None = None,
-    slide_id: str = "s-00000000", backwards: bool = False, second: Differential | None = None,
+    slide_id: str = "s-00000000", backwards: bool = False, second: SecondLook | None = None,
 ) -> SlideResult:  # fmt: skip
     """Prepare, process strip by strip, and commit one slide."""
     settings = config or Config()

@@ -16,7 +16,7 @@ from pbsbatch.run.events import Event, SlideFinished
 from pbsbatch.run.prepare import Workbench
 from pbsbatch.run.tasks import Looked, look_at_slides
 from pbsbatch.slides.base import SlideRef
-from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel, fake_second_look
+from pbsbatch.testing.oracle import FakeOracleEngine, FakeOracleModel, fake_second_look, fake_second_opinion
 from tests.oracle import draw_cells, write_oracle_slide
 
 OTHER_SETTINGS = {
@@ -80,6 +80,8 @@ CHANGES: list[tuple[str, Change]] = [
     ("the precision changed", with_engine(precision="fp16")),
     ("the kind of processor or GPU changed", with_engine(device="cuda:sm_90")),
     ("who names white cells changed", lambda bench, ref: (replace(bench, second=fake_second_look()), ref)),
+    ("who names white cells changed, the second opinion changed",
+     lambda bench, ref: (replace(bench, second=fake_second_opinion()), ref)),
     *((f"the setting {name} changed", with_setting(name)) for name in OTHER_SETTINGS),
 ]  # fmt: skip
 

@@ -58,6 +58,7 @@ export function showCell(cell, slide) {
   const um = slide.mpp, [x0, y0, x1, y1] = cell.box;
   const facts = {
     class: cell.class, score: cell.score.toFixed(3), type: cell.type?.replaceAll("_", " "), "type's score": cell.type_score?.toFixed(3),
+    "second opinion": cell.second_type && `${cell.second_type.replaceAll("_", " ")} ${cell.second_score.toFixed(3)}`, "flagged": cell.doubt || null,
     area: um ? `${(cell.area_px * um * um).toFixed(1)} µm²` : `${whole(cell.area_px)} px²`,
     box: um ? `${((x1 - x0) * um).toFixed(1)} × ${((y1 - y0) * um).toFixed(1)} µm` : `${(x1 - x0).toFixed(0)} × ${(y1 - y0).toFixed(0)} px`,
     "from x, y": `${x0.toFixed(0)}, ${y0.toFixed(0)}`, "to x, y": `${x1.toFixed(0)}, ${y1.toFixed(0)}`,

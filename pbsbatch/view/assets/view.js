@@ -105,7 +105,7 @@ function overlay(slide, index, data, wanted) {
   smear.show($("figure").value);
   showLegend(smear, slide.mpp);
   showNumbers(slide, data.figures.map((f) => f.name), chooseMap);
-  $("unsure-text").textContent = !index.unsure_total ? "no unsure cell" : `${index.unsure_total.toLocaleString("en")} ${Object.keys(slide.types).length ? "unsure cells" : "white cells, lowest score first"}`;
+  $("unsure-text").textContent = !index.unsure_total ? "no unsure cell" : `${index.unsure_total.toLocaleString("en")} ${Object.keys(slide.types).length ? slide.asked ? "unsure or flagged cells" : "unsure cells" : "white cells, lowest score first"}`;
   refilter();
 }
 
