@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from pbsbatch import engines, models
 from pbsbatch.config import Config, resolve
-from pbsbatch.differential import Differential
 from pbsbatch.engines.base import Engine
 from pbsbatch.errors import SlideError, UsageError
 from pbsbatch.geometry import Box
 from pbsbatch.models.base import Model
+from pbsbatch.opinion import SecondLook
 from pbsbatch.report.drawing import MOST_PX, draw
 from pbsbatch.results import RunSlide, frame_of
 from pbsbatch.run.here import do_slide
@@ -133,7 +133,7 @@ def _checked(image: Any) -> Image:
 
 
 @lru_cache(maxsize=2)
-def _loaded(model_name: str, engine_name: str, differential: bool) -> tuple[Model, Engine, Differential | None]:
+def _loaded(model_name: str, engine_name: str, differential: bool) -> tuple[Model, Engine, SecondLook | None]:
     """Load model, engine and classifier once: they take seconds, an image of a field much less."""
     model = models.load(model_name)
     config = Config(model=model_name, engine=engine_name, differential=differential)

@@ -106,8 +106,8 @@ def adapt_model(
 def _source(root: Path, mpp: float | None, names: Names, skipped: list[str]) -> Source:
     """Return the source's cells, split as training splits them; what cannot be read is appended to `skipped`."""
     from pbsbatch.errors import one_line
+    from pbsbatch.models.mapping import LEFT_OUT
     from pbsbatch.train.adapt.adapt import Source
-    from pbsbatch.train.adapt.labels import LEFT_OUT
     from pbsbatch.train.classifier.pictures import load
     from pbsbatch.train.classifier.settings import read_settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pbsbatch import models
 from pbsbatch.config import Config
@@ -12,6 +13,8 @@ from pbsbatch.engines.load import load_classifier as load_engine
 from pbsbatch.errors import UsageError
 from pbsbatch.models.base import Model
 from pbsbatch.models.classifier import CellClassifier
+from pbsbatch.models.folder import kind_of
+from pbsbatch.models.load import built_in, classifiers
 from pbsbatch.models.mapping import LEFT_OUT, Names
 from pbsbatch.models.taxonomy import CALLED
 from pbsbatch.models.words import type_of_word
@@ -76,8 +79,8 @@ def _chosen(config: Config, model: Model) -> _Chosen:
     first = models.load_classifier(config.classifier) if wanted else None
     if config.second_opinion is None:
         return _Chosen(first, None)
-    if config.second_opinion in models.built_in():
-        raise UsageError(f"{OPTION} {config.second_opinion}: that is a detector", cure=_CURE)
+    if not _is_classifier(config.second_opinion):
+        raise UsageError(f"{OPTION}: {config.second_opinion} is a detector, not a classifier of cells", cure=_CURE)
     other = models.load_classifier(config.second_opinion)
     if WHITE not in spec.classes:
         raise UsageError(f"{OPTION} is asked of white cells, and the model {spec.name} finds none", cure="Leave it out")
@@ -95,6 +98,14 @@ def _chosen(config: Config, model: Model) -> _Chosen:
             "--second-opinion-map says what a detector's types mean, and these are a classifier's", cure="Leave it out"
         )
     return _Chosen(first, other, tuple(range(len(CALLED))))
+
+
+def _is_classifier(name_or_path: str) -> bool:
+    """Say whether a model may be one; what is none at all is refused where it is loaded."""
+    if name_or_path in built_in():
+        return False
+    folder = Path(name_or_path)
+    return name_or_path in classifiers() or not (folder / "model.json").exists() or kind_of(folder) == "classifier"
 
 
 _CURE = "Give a classifier, as `pbsbatch models train classifier` writes it; a detector is given with --model"

@@ -108,8 +108,9 @@ class Setup(WorkerPlugin):
         config, said = self.config, self.second.get("second_opinion", {})
         digests = {"classifier": self.second.get("classifier_digest"), "second_opinion": said.get("digest")}
         for setting, files in self.second_files.items():
-            folder = unpack(files, Path(worker.local_directory), str(digests[setting]))
-            config = replace(config, **{setting: str(folder)})
+            folder = str(unpack(files, Path(worker.local_directory), str(digests[setting])))
+            is_first = setting == "classifier"
+            config = replace(config, classifier=folder) if is_first else replace(config, second_opinion=folder)
         engine, precision = said.get("engine"), said.get("precision")  # both classifiers run alike
         chosen = f"{self.second.get('classifier_engine', engine)}:{self.second.get('classifier_precision', precision)}"
         second = self.loaders.second(config, model, chosen)

@@ -144,7 +144,7 @@ def fake_second_look(crop_px: int = 96) -> Differential:
 
 
 class FakeOtherEngine(FakeTypesEngine):
-    """Say the same, but of each third number the type behind it, and of each fifth one that two are about as likely."""
+    """Say the same, but of each third white cell the next type, and of each fifth number that two are about as likely."""
 
     name = "fake-other"
 
@@ -154,7 +154,7 @@ class FakeOtherEngine(FakeTypesEngine):
         numbers = middle[:, 0] << 16 | middle[:, 1] << 8 | middle[:, 2]
         first = np.array([kinds_of(name)[0] for name in TYPES])
         logits, rows = said["logits"], np.arange(len(pixels))
-        other = numbers % 3 == 0
+        other = numbers // 3 % 3 == 0  # white cells are every third number
         logits[rows[other], first[numbers[other] % len(TYPES)]] = -9
         logits[rows[other], first[(numbers[other] + 1) % len(TYPES)]] = 9
         torn = numbers % 5 == 0

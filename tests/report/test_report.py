@@ -276,3 +276,13 @@ def test_a_run_that_has_not_finished_and_a_store_that_cannot_be_read_have_a_repo
     page = Page(there / "report.html")
     assert "not finished yet" in page.words and "results version 1, this is 2" in page.words
     assert {a["href"] for a in page.all("a")} == {f"report/{other}.html"}
+
+
+@pytest.mark.parametrize(("more", "shown"), [
+    ({}, []), ({"pct_monocyte": "4"}, ["differential"]), ({"n_second_opinion": "9", "n_disagree": "0"}, ["disagree"]),
+])  # fmt: skip
+def test_columns_in_which_no_slide_says_anything_are_left_out(more: dict[str, str], shown: list[str]) -> None:
+    page = index_page({}, [Entry({"slide": "a", "status": "ok"}), Entry({"slide": "b", "status": "ok", **more})], [])
+    assert [name for name in ("differential", "disagree") if f">{name}</button>" in page] == shown
+    heads, (*lines, _) = page.count('<th scope="col"'), page.split("</tr>")[1:]
+    assert len(lines) == 2 and {line.count("<td") for line in lines} == {heads}
