@@ -144,7 +144,7 @@ def fake_second_look(crop_px: int = 96) -> Differential:
 
 
 class FakeOtherEngine(FakeTypesEngine):
-    """Say the same, but of each third white cell the next type, and of each fifth number that two are about as likely."""
+    """Say the same, but of each third white cell the next type, and of each fifth one that two are about as likely."""
 
     name = "fake-other"
 
