@@ -198,7 +198,7 @@ def test_the_report_of_two_hundred_slides_stays_under_25_mb(tmp_path: Path) -> N
         {name: f"{rng.uniform(1, 1e6):.6g}" for name in COLUMNS}
         | {"slide": f"{i} " + 200 * "n", "sample": f"{i} " + 100 * "s", "status": "ok", "qc_status": "review",
            "qc_reasons": ";".join(["few_red_cells"] * 6), "mpp_source": "metadata", "n_rbc": "1000000", "n_wbc": "1",
-           "n_platelet": "1", "diff_status": "ok"}
+           "n_platelet": "1", "n_nrbc": "1", "diff_status": "ok"}
         | {f"pct_{name}{end}": "14.2857" for name in TYPES for end in ("", "_lo", "_hi")} for i in range(200)
     ]  # fmt: skip
     measured = {"rbc_od": 0.4, "edge_px": 2.0}
