@@ -176,8 +176,20 @@ def _own(config: Config, stack: contextlib.ExitStack) -> Any:
         dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
         local_directory=folder,
     )  # fmt: skip
-    client = _Client(stack.enter_context(cluster), set_as_default=False)  # type: ignore[no-untyped-call]
+    client = _Client(stack.enter_context(_closing(cluster)), set_as_default=False)  # type: ignore[no-untyped-call]
     return stack.enter_context(client)
+
+
+@contextlib.contextmanager
+def _closing(cluster: LocalCluster) -> Iterator[LocalCluster]:
+    """Close a cluster in the end. A worker that does not die in Dask's few seconds, as on a machine that is overloaded,
+    costs no tables: all it had is published, and it goes with this process.
+    """
+    try:
+        yield cluster
+    finally:
+        with contextlib.suppress(TimeoutError):
+            cluster.close()
 
 
 def _foreign(address: str, stack: contextlib.ExitStack) -> Any:

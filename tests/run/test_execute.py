@@ -21,6 +21,7 @@ from pbsbatch.engines.base import Engine
 from pbsbatch.errors import UsageError
 from pbsbatch.models.base import Model
 from pbsbatch.models.taxonomy import CALLED
+from pbsbatch.run import cluster
 from pbsbatch.run.events import Event, RunStarted, SlideFinished, SlidePlanned, SlidesChanged, StripFinished
 from pbsbatch.run.execute import execute
 from pbsbatch.run.worker import Loaders
@@ -126,6 +127,21 @@ def test_white_cells_are_named_in_a_run_and_who_names_them_is_part_of_the_key(ar
     without = execute(replace(config, differential=False), lambda _: None, loaders=loaders)
     assert not any(r.resumed for r in without.results)
     assert without.results[0].store is not None and store.open(without.results[0].store).types == ()
+
+
+def test_a_worker_that_is_slow_to_die_costs_no_tables(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = cluster.LocalCluster.close
+
+    def slow(self: cluster.LocalCluster, *arguments: object, **settings: object) -> None:
+        real(self, *arguments, **settings)
+        raise TimeoutError("a worker was not joined in time")
+
+    monkeypatch.setattr(cluster.LocalCluster, "close", slow)
+    config = Config(inputs=(archive / "2.tif",), output=tmp_path / "out", workers=1)
+    assert execute(config, lambda event: None, loaders=LOADERS).results[0].status == "ok"
+    assert (tmp_path / "out" / "summary.csv").exists()
 
 
 @pytest.mark.fault
