@@ -1,4 +1,4 @@
-"""The ways to adapt, by name. What is best benchmarks/studies/adaptation.toml measures; it is not recorded yet."""
+"""The ways to adapt, by name. What is best benchmarks/studies/adaptation.toml measures."""
 
 from __future__ import annotations
 
