@@ -59,7 +59,7 @@ def test_counts_rates_and_counting_errors() -> None:
     assert (red.count_mae, red.count_mape, red.count_bias) == (0.5, 25.0, 0.5)  # 3 for 2, and 2 for 2
     assert (total.name, total.true, total.tp) == (ALL, 5, 3)
     assert found.confusion.tolist() == [[3, 0, 1], [1, 0, 0], [1, 0, 0]]  # the white cell was taken for a red one
-    assert [n.split(" have")[0] for n in found.notes] == ["1 image of the truth", "1 image of the results"]
+    assert [n.split(" without")[0] for n in found.notes] == ["1 image of the truth", "1 image of the results"]
 
 
 def test_average_precision_is_cocos_and_the_trapezoids() -> None:

@@ -17,8 +17,8 @@ from pbsbatch.train.loss import Targets
 from tests.train.tiny import fields
 
 STRIDE = 4
-edges = st.tuples(*(st.floats(-5, 70, width=32),) * 4).map(
-    lambda e: (min(e[0], e[2]), min(e[1], e[3]), max(e[0], e[2]), max(e[1], e[3]))
+edges = st.tuples(*(st.integers(-5 * 64, 70 * 64),) * 4).map(  # whole 64ths: a box has area, or it has none
+    lambda e: (min(e[0], e[2]) / 64, min(e[1], e[3]) / 64, max(e[0], e[2]) / 64, max(e[1], e[3]) / 64)
 )
 
 
