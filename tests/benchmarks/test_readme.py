@@ -59,13 +59,15 @@ def test_the_accuracy_in_the_readme_was_recorded_of_the_model_that_is_shipped() 
 
 def test_the_speed_in_the_readme_is_of_one_recorded_run() -> None:
     slide, fields, free, tiles = (" ".join(line[1:]) for line in table("| | here | beside it |"))
+    beside = [r for r in recorded("end_to_end") if r["sahi_mpix_per_s"]]
     row = next(r for r in recorded("end_to_end") if slide.startswith(f"{float(r['run_s']):.1f} s"))
     assert f"{float(row['run_s']):.1f} s, {row['mpix_per_s']} MP/s, {row['mm2_per_s']} mm²/s" in slide
     of_limit = f"{float(row['of_limit']):.2f}".lstrip("0")
     assert f"limit {float(row['limit_s']):.1f} s: {of_limit} of it" in slide
     assert f"{float(row['fields_run_s']):.0f} s, {row['fields_mpix_per_s']} MP/s" in fields
     assert f"{float(row['free_engine_mpix_per_s']):.0f} MP/s" in free
-    assert all(f"{row[f'{who}_mpix_per_s']} MP/s" in tiles for who in ("ours", "sahi", "supervision"))
+    peers = ("ours", "sahi", "supervision")  # beside each other in one run, which may be another than the slide's
+    assert any(all(f"{r[f'{who}_mpix_per_s']} MP/s" in tiles for who in peers) for r in beside)
 
 
 def spoken() -> list[tuple[str, str]]:
