@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pbsbatch.errors import UsageError
 from pbsbatch.models.taxonomy import CALLED
+from pbsbatch.models.words import class_of_word
 
 if TYPE_CHECKING:
     from pbsbatch.evaluate.labels import Labelled
@@ -45,14 +46,20 @@ def class_map(
             place = len(names)
             names.append(name)
         if place is None:
-            near = difflib.get_close_matches(_plain(name), plain, n=1)
-            meant = true[plain[near[0]]] if near else true[0]
             raise UsageError(
                 f"the truth has no class {name!r}, it has {', '.join(true)}",
-                cure=f"Say which, as --map {name}={meant}, or --map {name}={LEFT_OUT} to leave it out",
+                cure=f"Say which, as --map {name}={_meant(name, true)}, or --map {name}={LEFT_OUT} to leave it out",
             )
         out.append(place)
     return tuple(names), np.array(out, np.int64)
+
+
+def _meant(name: str, true: Sequence[str]) -> str:
+    """Return the class that a word may mean: one that says the same, else one that is spelt nearly so."""
+    same = [other for other in true if class_of_word(name) is not None and class_of_word(other) == class_of_word(name)]
+    near = difflib.get_close_matches(_plain(name), [_plain(other) for other in true], n=1)
+    spelt = [other for other in true if near and _plain(other) == near[0]]
+    return next(iter((*same, *spelt, *true)))
 
 
 def _there(missing: str, there: Sequence[str]) -> str:

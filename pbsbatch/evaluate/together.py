@@ -64,13 +64,13 @@ def compared(
 ) -> Compared:
     """Bring both together. `mapping` says which class of the truth a class of the results is; LEFT_OUT: none."""
     rules = policy or Policy()
+    pairs, notes = image_pairs(truth.images, found.images)
+    if not any(len(t.boxes) for t, _ in pairs):
+        raise UsageError("the truth marks no cell in these images", cure="Give the truth of these slides")
     names, which = class_map(truth.classes, found.classes, mapping or {})
     unknown = [name for name in rules.incomplete if name not in names]
     if unknown:
         raise UsageError(f"--incomplete names the class {unknown[0]!r}", cure=f"There are {', '.join(names)}")
-    pairs, notes = image_pairs(truth.images, found.images)
-    if not any(len(t.boxes) for t, _ in pairs):
-        raise UsageError("the truth marks no cell in these images", cure="Give the truth of these slides")
     true, true_rows = _truth(pairs, len(names), rules)
     detected, found_rows = _found(pairs, which)
     kept = np.flatnonzero(_counts(pairs, true, detected, names, rules))

@@ -111,6 +111,13 @@ def test_what_does_not_go_together_is_refused_with_what_was_meant() -> None:
         compared(TRUTH, FOUND, {"wbc": "cell"})
     with pytest.raises(UsageError, match=r"share no image: z\.tif was found, a\.tif is true"):
         compared(TRUTH, Labels(CLASSES, (image("z.tif", []),)))
+    with pytest.raises(UsageError, match=r"no class 'RBC', it has wbcs, red cell\. .*--map RBC='?red cell"):
+        compared(replace(TRUTH, classes=("wbcs", "red cell")), Labels(("RBC",), FOUND.images))
+    nobody = replace(TRUTH, classes=(), images=tuple(image(i.name, []) for i in TRUTH.images))
+    with pytest.raises(UsageError, match="the truth marks no cell in these images"):
+        compared(nobody, FOUND)
+    with pytest.raises(UsageError, match=r"share no image: .* was found, nothing is true"):
+        compared(replace(TRUTH, classes=(), images=()), FOUND)
     twice = Labels(CLASSES, (image("1/a.tif", []), image("2/a.tif", []), image("b.tif", [])))
     assert compared(TRUTH, twice).images == ("b.tif",)  # a.tif may be either: it goes with none
 
