@@ -4,8 +4,8 @@ The pictures are of pbc, "ig" being what the study calls immunoglobulin. Their l
 what the classical model finds in its picture's middle, a platelet's the violet spot there (the model misses most of
 these large ones); pictures in which nothing is found are left out and counted.
 Networks are the shipped detector's, with its weights to begin with but for what names classes, and see composites as
-they are: nothing tells them the magnification. After a short course chances stay below one half, so that the cut from
-which a cell is reported is the one of the best F1 on fresh composites of the pictures that were taught.
+they are: nothing tells them the magnification. The cut from which a cell is reported is the one of the best F1 on fresh
+composites of the pictures that were taught: after a short course chances are anywhere.
 """
 
 from __future__ import annotations
