@@ -1,12 +1,14 @@
-"""An oracle slide for two-stage models, drawn once."""
+"""What tests of two-stage models share: an oracle slide, drawn once, and a thread for those that train."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from tests.oracle import write_oracle_slide
 
@@ -27,3 +29,12 @@ def slide(labels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rcnn") / "oracle.tif"
     write_oracle_slide(path, labels)
     return path
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Train on one thread: on busy cores two wait for each other far longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
